@@ -1,0 +1,28 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint bpf clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: ## install and build everything, run nothing; the program is .venv/bin/obi
+	@tools/setup run test lint
+
+run: ## show this machine's TCP connections by process, live (ARGS="--interval 2s")
+	@tools/setup run
+	@.venv/bin/obi run $(ARGS)
+
+test: ## run the tests (ARGS="tests/unit -k name"; OBI_KERNEL=off|auto|require)
+	@tools/setup run test
+	@.venv/bin/python -m pytest $(ARGS)
+
+lint: ## ruff, mypy, clang-format, shellcheck
+	@tools/setup lint
+	@tools/lint
+
+bpf: ## rebuild the BPF objects whose sources have changed
+	@tools/setup run
+
+clean: ## remove whatever the other targets made in this tree
+	@find bpf obi_core plugins tests \( -name '*.bpf.o' -o -name '*.bcc.c' \) -delete
+	@find bpf obi_core plugins tests tools -name __pycache__ -prune -exec rm -r {} +
+	@rm -rf .venv .venv-unfinished .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
