@@ -1,0 +1,104 @@
+"""The contract between a probe and the agent: one class, a handful of plain method calls.
+
+A complete probe::
+
+    from obi_core import Instrument, Kind, Mode, Observation, Owner, Probe, ProbeSettings, Program
+
+    EXECS = Instrument("obi.exec.execs", Kind.COUNTER, "{exec}", "Programs started.")
+
+    class ExecProbe(Probe):
+        name = "exec"
+        settings_type = ProbeSettings
+        instruments = (EXECS,)
+        modes = (Mode("tp_btf", (Program("exec_sched_process_exec"),), needs=("cap:bpf", "cap:perfmon", "btf")),)
+
+        def collect(self):
+            for owner, count in self.bpf.rows("exec_execs"):
+                yield Observation(EXECS, bytes(owner), count, decode_owner(owner))
+
+The life of a probe is `load → attach → collect* → detach`, all on one thread of its own. Nobody writes cleanup: the base
+class keeps what it opens, and the final `detach` closes all of it, last first.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import ClassVar, final
+
+from obi_core.kernel.base import BpfObject, Loader
+from obi_core.model import API_VERSION, Instrument, Mode, View, Yielded
+from obi_core.settings import ProbeSettings
+
+
+class Probe(ABC):
+    """One source of observations. Subclass it, fill in the class variables and write `collect`."""
+
+    api_version: ClassVar[tuple[int, int]] = API_VERSION
+    """The contract that the probe was written for."""
+    name: ClassVar[str]
+    """The entry point's name, and the configuration section's."""
+    settings_type: ClassVar[type[ProbeSettings]] = ProbeSettings
+    instruments: ClassVar[tuple[Instrument, ...]]
+    """Everything that `collect` may observe."""
+    views: ClassVar[tuple[View, ...]] = ()
+    """Tables for people."""
+    modes: ClassVar[tuple[Mode, ...]]
+    """Ways to work, best first."""
+
+    def __init__(self, settings: ProbeSettings) -> None:
+        self.settings = settings
+        self.wanted: frozenset[str] = frozenset()
+        self._open = ExitStack()
+        self._bpf: BpfObject | None = None
+
+    @property
+    def bpf(self) -> BpfObject:
+        """The loaded BPF object.
+
+        Raises:
+            RuntimeError: The probe is not loaded, or its mode has no programs.
+        """
+        if self._bpf is None:
+            raise RuntimeError(f"probe {self.name}: no BPF object is loaded")
+        return self._bpf
+
+    def load(self, loader: Loader, mode: Mode) -> None:
+        """Load the mode's programs. A probe that reads /proc instead overrides this with what it opens.
+
+        The default takes `<name>.bpf.o` from the package that defines the class.
+        """
+        if mode.programs:
+            package = type(self).__module__.rpartition(".")[0]
+            self._bpf = self._open.enter_context(loader.load(package, self.name, mode, self.settings.plan()))
+
+    def attach(self, mode: Mode) -> None:
+        """Attach every program of the mode; the optional ones that fail are noted in `bpf.refused`."""
+        for program in mode.programs:
+            self.bpf.attach(program.name)
+
+    @abstractmethod
+    def collect(self) -> Iterable[Yielded]:
+        """Yield cumulative rows, then drained events. One thread, every interval, under a deadline."""
+
+    def wants(self, view: View) -> bool:
+        """Whether somebody looks at `view`: rows nobody looks at need not be read."""
+        return view.name in self.wanted
+
+    def retune(self, settings: ProbeSettings) -> bool:  # noqa: ARG002 - the contract's signature
+        """Apply live fields; False asks for a restart."""
+        return False
+
+    def shed(self, level: int) -> None:
+        """Cost less; 0 restores."""
+
+    @final
+    def sever(self) -> None:
+        """Close the links of a probe that hangs: the kernel stops running its programs, nothing is freed under its thread."""
+        if self._bpf is not None:
+            self._bpf.sever()
+
+    @final
+    def detach(self) -> None:
+        """Close everything this probe opened, last first. Idempotent; safe after half a start."""
+        self._bpf = None
+        self._open.close()
