@@ -1,0 +1,147 @@
+"""Read-only facts of this node. Everything is read when asked for; `proc` and `sys` are injectable.
+
+Nothing here changes the node, and nothing raises because a file is missing: what cannot be read is not there.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_CAPABILITIES: Final = (  # noqa: SIM905 - forty lines otherwise
+    "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable "
+    "net_bind_service net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot "
+    "sys_ptrace sys_pacct sys_admin sys_boot sys_nice sys_resource sys_time sys_tty_config mknod lease "
+    "audit_write audit_control setfcap mac_override mac_admin syslog wake_alarm block_suspend audit_read "
+    "perfmon bpf checkpoint_restore"
+).split()
+"""By bit number, from 0: include/uapi/linux/capability.h."""
+_STANDS_IN: Final[Mapping[str, str]] = {
+    "bpf": "sys_admin",
+    "perfmon": "sys_admin",
+    "syslog": "sys_admin",
+    "checkpoint_restore": "sys_admin",
+}
+"""Split off CAP_SYS_ADMIN (5.8, 5.8, 2.6.37, 5.9), which still grants them."""
+_TCP_LISTEN: Final = "0A"
+_OWN_START: Final = 22
+"""Field of /proc/<pid>/stat with the start time, from 1 (proc(5))."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What this node is and allows."""
+
+    proc: Path = Path("/proc")
+    sys: Path = Path("/sys")
+
+    def capabilities(self) -> frozenset[str]:
+        """Effective capabilities of this process: lower case, without prefix."""
+        mask = int(_field(self.proc / "self/status", "CapEff:") or "0", 16)
+        return frozenset(name for bit, name in enumerate(_CAPABILITIES) if mask >> bit & 1)
+
+    def has_capability(self, name: str) -> bool:
+        """Whether this process has a capability, or the older one that includes it."""
+        return not {name, _STANDS_IN.get(name, name)}.isdisjoint(self.capabilities())
+
+    def btf(self) -> Path | None:
+        """The kernel's own BTF; None on a kernel built without it (5.4 and later may have it)."""
+        path = self.sys / "kernel/btf/vmlinux"
+        return path if path.is_file() else None
+
+    def tracefs(self) -> Path | None:
+        """Where tracefs can be read; None if it is not mounted, or not for us."""
+        for mount, kind in self._mounts():
+            if kind == "tracefs" and os.access(mount / "events", os.R_OK | os.X_OK):
+                return mount
+        return None
+
+    def cgroup2(self) -> Path | None:
+        """Where cgroup v2 is mounted (`/sys/fs/cgroup`, or `…/unified` on a hybrid node)."""
+        return next((mount for mount, kind in self._mounts() if kind == "cgroup2"), None)
+
+    def memory_cgroup_v1(self) -> bool:
+        """Whether the memory controller is a v1 one: then all tasks share one v2 cgroup and the v1 id says who is who."""
+        for line in _lines(self.proc / "cgroups"):
+            name, _, rest = line.partition("\t")
+            if name == "memory":
+                # hierarchy 0 is v2's
+                return rest.split("\t")[0] != "0"
+        return False
+
+    def release(self) -> str:
+        """Kernel release, as `uname -r` gives it."""
+        return _text(self.proc / "sys/kernel/osrelease").strip()
+
+    def boot_epoch_ns(self) -> int:
+        """Realtime clock at boot, ns: a boot-clock time plus this is a realtime one.
+
+        Taken fresh at each call, since the realtime clock may be set.
+        """
+        return time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+    def process_start_ticks(self, pid: int) -> int | None:
+        """Start of a process after boot in clock ticks (`SC_CLK_TCK` a second, boot clock); None if it is gone."""
+        # comm may hold spaces and parentheses: count from the last one
+        rest = _text(self.proc / str(pid) / "stat").rpartition(")")[2].split()
+        return int(rest[_OWN_START - 3]) if len(rest) > _OWN_START - 3 else None
+
+    def processes_named(self, comm: str) -> Iterator[int]:
+        """Ids of running processes of this `comm`."""
+        for pid in self._processes():
+            if _text(self.proc / str(pid) / "comm").removesuffix("\n") == comm:
+                yield pid
+
+    def port_holder(self, port: int) -> str | None:
+        """Who listens on a TCP port of our network namespace: `nginx (pid 12)`; None if nobody we can see does."""
+        inodes = {inode for name in ("tcp", "tcp6") for inode in self._listeners(name, port)}
+        if not inodes:
+            return None
+        for process in sorted(self._processes()):
+            if any(target in inodes for target in _links(self.proc / str(process) / "fd")):
+                return f"{_text(self.proc / str(process) / 'comm').strip()} (pid {process})"
+        return None
+
+    def _listeners(self, name: str, port: int) -> Iterator[str]:
+        for line in _lines(self.proc / "net" / name)[1:]:
+            columns = line.split()
+            if columns[3] == _TCP_LISTEN and int(columns[1].rpartition(":")[2], 16) == port:
+                yield f"socket:[{columns[9]}]"
+
+    def _processes(self) -> Iterator[int]:
+        try:
+            yield from (int(path.name) for path in self.proc.iterdir() if path.name.isdigit())
+        except OSError:
+            return
+
+    def _mounts(self) -> Iterator[tuple[Path, str]]:
+        for line in _lines(self.proc / "self/mounts"):
+            columns = line.split()
+            if len(columns) > 2:  # noqa: PLR2004 - source, directory, type
+                yield Path(columns[1].replace("\\040", " ")), columns[2]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _links(directory: Path) -> Iterator[str]:
+    # The process may be gone, not ours to look at, or closing descriptors while we read.
+    with suppress(OSError):
+        for path in directory.iterdir():
+            with suppress(OSError):
+                yield str(path.readlink())
+
+
+def _lines(path: Path) -> list[str]:
+    return _text(path).splitlines()
+
+
+def _field(path: Path, name: str) -> str | None:
+    return next((line.removeprefix(name).strip() for line in _lines(path) if line.startswith(name)), None)

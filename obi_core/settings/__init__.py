@@ -1,0 +1,36 @@
+"""What was configured, checked, with the place that each value came from.
+
+Files of one directory, a pool overlay, environment variables and flags become the core's sections (`CoreSettings`) at once,
+and a probe's section (`ProbeSettings`) once its plugin is known.
+"""
+
+from obi_core.settings.core import AgentSettings, CoreSettings, HttpSettings, MetricsSettings, OtlpSettings, ResourceSettings
+from obi_core.settings.loading import Settings, load_settings
+from obi_core.settings.markers import Constant, Entries, Live, Marker
+from obi_core.settings.origin import Origin, Place
+from obi_core.settings.probe import ProbeSettings
+from obi_core.settings.sources import Given
+from obi_core.settings.values import Count, Listen, Names, Seconds
+
+__all__ = [
+    "AgentSettings",
+    "Constant",
+    "CoreSettings",
+    "Count",
+    "Entries",
+    "Given",
+    "HttpSettings",
+    "Listen",
+    "Live",
+    "Marker",
+    "MetricsSettings",
+    "Names",
+    "Origin",
+    "OtlpSettings",
+    "Place",
+    "ProbeSettings",
+    "ResourceSettings",
+    "Seconds",
+    "Settings",
+    "load_settings",
+]

@@ -1,0 +1,85 @@
+"""The core's own sections. Every default is written here and nowhere else."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from obi_core.settings.values import Count, Listen, Names, OptionalNames, Pairs, Seconds
+
+
+class Section(BaseModel):
+    """One section of the configuration: frozen, and a key that it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AgentSettings(Section):
+    """Which probes run, how often, and what is said of it."""
+
+    plugins: OptionalNames = Field(
+        None, description="Probes to run, as `name` or `name@distribution`; not set: every built-in probe that is installed."
+    )
+    interval_s: Seconds = Field(10.0, description="Time between two collections of a probe.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe messages that are logged."
+    )
+    view: Literal["auto", "table", "lines", "off"] = Field(
+        "auto", description="What `obi run` prints: a live table, one line per interval, nothing; auto: a table on a terminal."
+    )
+    step_deadline_s: Seconds = Field(30.0, description="Time a probe has to be constructed, loaded and attached, each.")
+    collect_deadline_s: Seconds = Field(10.0, description="Time one collection may take before the probe is quarantined.")
+    shutdown_deadline_s: Seconds = Field(5.0, description="Time for the last collection and flush when the agent ends.")
+
+
+class MetricsSettings(Section):
+    """Metrics: the Prometheus endpoint, the bounds of the series table, attributes that are opt-in."""
+
+    enabled: bool = Field(True, description="Whether Prometheus text is served.")
+    listen: Listen = Field(Listen("127.0.0.1", 9090), description="Where Prometheus text is served, at `/metrics`.")
+    series_limit: Count = Field(2000, description="Series of one metric; what is beyond goes to one overflow series.")
+    bind_grace_s: Seconds = Field(5.0, description="How long a new series waits for its owner to become known.")
+    process_pid: bool = Field(False, description="Whether metrics carry `process.pid`; many series on busy machines.")
+
+
+class HttpSettings(Section):
+    """The health endpoint: `/health`, `/ready`, `/status`."""
+
+    listen: Listen = Field(Listen("127.0.0.1", 8080), description="Where health, readiness and status are served.")
+    required: Names = Field((), description="Probes without which the agent is not ready.")
+
+
+class OtlpSettings(Section):
+    """Export over OTLP; off until an endpoint is set."""
+
+    endpoint: str | None = Field(
+        None,
+        min_length=1,
+        description="HOST:PORT (4317 means gRPC, anything else HTTP/protobuf), `http://…` or `https://…` (TLS).",
+    )
+    protocol: Literal["auto", "grpc", "http"] = Field("auto", description="Transport; auto: by the endpoint.")
+    interval_s: Seconds = Field(10.0, description="Time between two exports.")
+    timeout_s: Seconds = Field(10.0, description="Time one request may take.")
+    compression: Literal["none", "gzip"] = Field("gzip", description="How requests are compressed.")
+    headers: Annotated[dict[str, SecretStr], Pairs] = Field(
+        default_factory=dict, description="Headers of every request, such as a token; never printed."
+    )
+
+
+class ResourceSettings(Section):
+    """What the agent says of itself with everything it exports."""
+
+    attributes: Annotated[dict[str, str], Pairs] = Field(
+        default_factory=dict, description="Resource attributes to add; they win over those that are found."
+    )
+
+
+class CoreSettings(BaseModel):
+    """All core sections."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    agent: AgentSettings = Field(default_factory=AgentSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    otlp: OtlpSettings = Field(default_factory=OtlpSettings)
+    resource: ResourceSettings = Field(default_factory=ResourceSettings)

@@ -1,0 +1,120 @@
+"""From files, variables and flags to checked settings, in two phases.
+
+First the core's sections; then, when a plugin is imported and its settings type known, that plugin's section. Values are
+merged by pydantic-settings (command line > environment > pool overlay > files > defaults); who said what is kept, for
+error messages and for `obi config explain`.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from obi_core.settings.core import AgentSettings, CoreSettings, HttpSettings, MetricsSettings, OtlpSettings, ResourceSettings
+from obi_core.settings.documents import read_directory, read_pool
+from obi_core.settings.merge import merged
+from obi_core.settings.origin import Layer, Origin, Place
+from obi_core.settings.origin import Path as Dotted
+from obi_core.settings.probe import ProbeSettings
+from obi_core.settings.problems import invalid, unknown_key, unknown_section
+from obi_core.settings.sources import command_line, environment, unfolded
+
+_EMPTY: Final = Layer({}, {})
+_Probe = TypeVar("_Probe", bound=ProbeSettings)
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class Settings:
+    """All that was configured: the core's sections checked, those of plugins as they stand."""
+
+    def __init__(self, layers: tuple[Layer, ...]) -> None:
+        """Check the core's sections; `layers` come strongest first.
+
+        Raises:
+            ConfigError: A core section is wrong.
+        """
+        self._layers = layers
+        self.core = CoreSettings(
+            agent=self._section("agent", AgentSettings),
+            metrics=self._section("metrics", MetricsSettings),
+            http=self._section("http", HttpSettings),
+            otlp=self._section("otlp", OtlpSettings),
+            resource=self._section("resource", ResourceSettings),
+        )
+
+    def probe(self, name: str, settings_type: type[_Probe]) -> _Probe:
+        """Check the section of one plugin.
+
+        Raises:
+            ConfigError: A key or value in it is wrong: file, line, nearest key.
+        """
+        return self._section(name, settings_type)
+
+    def unlisted(self, listed: Iterable[str], installed: Iterable[str] = ()) -> tuple[str, ...]:
+        """Sections of plugins that are not listed: parsed, not validated.
+
+        Args:
+            listed: Plugins that run.
+            installed: All plugins on this machine; a section of one of them is never taken for a slip of the pen.
+
+        Raises:
+            ConfigError: A section, or the section of a variable, is no plugin's and looks like a slip of the pen.
+        """
+        ours = {*CoreSettings.model_fields, *listed}
+        known = {*ours, *installed}
+        others: dict[str, None] = {}
+        for layer in self._layers:
+            for section in layer.values:
+                if section not in known:
+                    unknown_section(section, layer.places[section,], known)
+                if section not in ours:
+                    others[section] = None
+        return tuple(sorted(others))
+
+    def origin(self, path: str) -> Place:
+        """Where the value at a dotted path (`tcp.interval_s`, `otlp.headers.authorization`) came from."""
+        return self._place(tuple(path.split(".")), exact=True)
+
+    def _section(self, name: str, model: type[_Model]) -> _Model:
+        self._layers = tuple(unfolded(layer, name, model) if name in layer.values else layer for layer in self._layers)
+        for layer in self._layers:
+            for key in layer.values.get(name, {}):
+                if key not in model.model_fields:
+                    raise unknown_key((name, key), layer.places[name, key], model)
+        try:
+            return merged(name, model, [layer.values.get(name, {}) for layer in self._layers])
+        except ValidationError as err:
+            raise invalid(err, self._place, name, model) from err
+
+    def _place(self, path: Dotted, *, exact: bool = False) -> Place:
+        """The strongest layer that says something of `path`, else (unless `exact`) of what encloses it."""
+        for length in range(len(path), 0, -1):
+            for layer in self._layers:
+                if path[:length] in layer.places:
+                    return layer.places[path[:length]]
+            if exact:
+                break
+        return Place(Origin.DEFAULT)
+
+
+def load_settings(directory: Path | None, environ: Mapping[str, str], overrides: Mapping[str, object]) -> Settings:
+    """Read everything and check the core's sections.
+
+    Args:
+        directory: Holds `*.yaml`; None: defaults, variables and flags only.
+        environ: The environment; `OBI_POOL` and `OBI_<SECTION>__<KEY>` are read.
+        overrides: Flags: dotted path → value as typed, or `Given`.
+
+    Raises:
+        ConfigError: Anything is wrong with it.
+    """
+    pool = environ.get("OBI_POOL", "")
+    return Settings(
+        (
+            command_line(overrides),
+            environment(environ),
+            read_pool(directory, pool) if pool else _EMPTY,
+            read_directory(directory) if directory is not None else _EMPTY,
+        )
+    )

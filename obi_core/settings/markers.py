@@ -1,0 +1,41 @@
+"""Markers that say what a probe's setting becomes in its BPF object.
+
+They stand in the annotation of a field::
+
+    rtt_every: Annotated[int, Live("tcp_rtt_every")] = Field(16, description="…")
+    slow_s: Annotated[float, Constant("tcp_slow_ns", scale=1_000_000_000)] = Field(0.2, description="…")
+    max_owners: Annotated[int, Entries("tcp_connects")] = Field(8192, description="…")
+
+`ProbeSettings.plan` reads them.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """The field is an `OBI_SETTING`: fixed when the object is loaded; changing it restarts the probe."""
+
+    c_name: str
+    scale: float = 1
+    """C value = setting * scale, rounded: 1_000_000_000 for seconds that C wants as nanoseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The field is an `OBI_LIVE`: changed while the probe runs."""
+
+    c_name: str
+    scale: float = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """The field is the `max_entries` of a map (bytes for a ring buffer)."""
+
+    map_name: str
+    scale: float = 1
+
+
+Marker = Constant | Live | Entries
+"""Any of the three; a field may carry several."""
