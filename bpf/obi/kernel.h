@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/*
+ * Kernel types and constants: only the fields that OBI reads, each relocated by name at load time.
+ *
+ * The integer types and the constants serve both builds. The structs are for CO-RE alone: under OBI_BCC none is defined, so a
+ * read of a kernel struct fails at build time instead of reading garbage on a node without BTF.
+ */
+#ifndef OBI_KERNEL_H
+#define OBI_KERNEL_H
+
+#ifndef OBI_BCC
+typedef unsigned char __u8;
+typedef signed char __s8;
+typedef unsigned short __u16;
+typedef signed short __s16;
+typedef unsigned int __u32;
+typedef signed int __s32;
+typedef unsigned long long __u64;
+typedef signed long long __s64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u64 __be64;
+typedef __u32 __wsum;
+
+typedef __u8 u8;
+typedef __u16 u16;
+typedef __u32 u32;
+typedef __u64 u64;
+typedef __s32 s32;
+typedef __s64 s64;
+
+typedef _Bool bool;
+enum { false, true };
+
+/* BPF's own interface (include/uapi/linux/bpf.h). */
+enum bpf_map_type_subset {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_HASH = 5,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_RINGBUF = 27,
+	BPF_MAP_TYPE_TASK_STORAGE = 29,
+};
+
+enum { BPF_ANY, BPF_NOEXIST, BPF_EXIST };
+enum { BPF_F_NO_PREALLOC = 1 };
+enum { BPF_RB_NO_WAKEUP = 1 };
+enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
+#endif /* OBI_BCC */
+
+#define OBI_AF_INET 2
+#define OBI_AF_INET6 10
+#define OBI_IPPROTO_TCP 6
+
+/* include/net/tcp_states.h */
+#define OBI_TCP_ESTABLISHED 1
+#define OBI_TCP_SYN_SENT 2
+#define OBI_TCP_SYN_RECV 3
+#define OBI_TCP_FIN_WAIT1 4
+#define OBI_TCP_FIN_WAIT2 5
+#define OBI_TCP_TIME_WAIT 6
+#define OBI_TCP_CLOSE 7
+#define OBI_TCP_CLOSE_WAIT 8
+#define OBI_TCP_LAST_ACK 9
+#define OBI_TCP_LISTEN 10
+#define OBI_TCP_CLOSING 11
+#define OBI_TCP_STATES 13
+
+#ifndef OBI_BCC
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct in6_addr {
+	union {
+		__u8 u6_addr8[16];
+		__be32 u6_addr32[4];
+	} in6_u;
+};
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	unsigned short skc_family;
+	volatile unsigned char skc_state;
+	possible_net_t skc_net;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+	unsigned long skc_flags;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	int sk_err;
+	__u16 sk_protocol;
+	__u16 sk_type;
+};
+
+struct inet_sock {
+	__be16 inet_sport;
+};
+
+struct tcp_sock {
+	__u32 srtt_us;
+	__u32 total_retrans;
+	__u64 bytes_received;
+	__u64 bytes_sent;
+	__u64 bytes_retrans;
+};
+
+struct socket {
+	struct sock *sk;
+};
+
+struct inode {
+	unsigned short i_mode;
+};
+
+struct file {
+	struct inode *f_inode;
+	void *private_data;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+};
+
+struct css_set {
+	struct cgroup_subsys_state *subsys[16];
+};
+
+enum cgroup_subsys_id {
+	memory_cgrp_id = 4,
+};
+
+struct task_struct {
+	int pid;
+	int tgid;
+	__u64 start_boottime;
+	char comm[16];
+	struct task_struct *group_leader;
+	struct files_struct *files;
+	struct css_set *cgroups;
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+	__u64 session_id;
+	__u64 seq_num;
+};
+
+struct bpf_map;
+
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	void *key;
+	void *value;
+};
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	__u32 fd;
+	struct file *file;
+};
+
+#pragma clang attribute pop
+#endif /* OBI_BCC */
+
+#endif /* OBI_KERNEL_H */
