@@ -1,0 +1,209 @@
+"""A loaded BPF object, made of nothing but descriptors.
+
+A loader (libbpf in this process, BCC in a child) relocates and loads; then the program and map descriptors belong to a
+`KernelObject` and the loader is gone. So there is one way to read, attach and close, whoever loaded.
+"""
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from obi_core.btf import CType
+from obi_core.errors import AttachError, KernelError
+from obi_core.kernel.base import MapStats, ProgramStats
+from obi_core.kernel.iterators import run_iterator
+from obi_core.kernel.links import Hooks
+from obi_core.kernel.maps import LoadedMap, Map
+from obi_core.kernel.records import decode_records, split_records
+from obi_core.kernel.rings import Ring
+from obi_core.kernel.stats import map_stats, program_stats
+
+__all__ = ["KernelObject", "LoadedMap", "LoadedProgram"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedProgram:
+    """A program in the kernel."""
+
+    fd: int
+    section: str
+    """ELF section: names the hook (`tp_btf/inet_sock_set_state`)."""
+    optional: bool = False
+    """Whether the mode can do without it: if it will not attach, that is noted and not raised."""
+
+
+class KernelObject:
+    """Implements `base.BpfObject` on program and map descriptors.
+
+    Args:
+        programs: By C function name; the object owns their descriptors from now on.
+        maps: By C name; the object owns their descriptors from now on.
+        records: Type of what a ring buffer or an iterator program gives, by its name (`OBI_RECORD`).
+        hooks: Where programs attach.
+        refused: Optional programs that would not load.
+    """
+
+    def __init__(
+        self,
+        programs: Mapping[str, LoadedProgram],
+        maps: Mapping[str, LoadedMap],
+        *,
+        records: Mapping[str, CType],
+        hooks: Hooks,
+        refused: Mapping[str, KernelError] | None = None,
+    ) -> None:
+        self._programs = dict(programs)
+        self._maps: dict[str, Map] = {}
+        self._rings: dict[str, Ring] = {}
+        self._records = dict(records)
+        self._hooks = hooks
+        self._links: dict[str, int] = {}
+        self._links_lock = threading.Lock()
+        self._severed = False
+        self._refused: dict[str, KernelError] = dict(refused or {})
+        self.refused: Mapping[str, KernelError] = self._refused
+        self.decode_lost: Counter[str] = Counter()
+        """Records thrown away because their size is not that of their type, by ring or iterator program."""
+        for name, loaded in maps.items():
+            self._maps[name] = Map(name, loaded)
+
+    def rows(self, map_name: str) -> Iterator[tuple[object, object]]:
+        """Read a map in batches; see `Map.rows`."""
+        return self._map(map_name).rows()
+
+    def lookup(self, map_name: str, key: object) -> object | None:
+        """Read one row; None if it is not there."""
+        return self._map(map_name).lookup(key)
+
+    def take(self, map_name: str, key: object) -> object | None:
+        """Read and delete one row of a hash map; None if it was not there."""
+        return self._map(map_name).take(key)
+
+    def tune(self, name: str, value: int) -> None:
+        """Set an `OBI_LIVE` setting. One that the loaded programs do not read is not there to set: nothing happens."""
+        if (live := self._maps.get(name)) is not None:
+            live.update(0, value)
+
+    def drain(self, ring: str) -> Iterator[object]:
+        """Yield what is in a ring buffer now, at most one ring full, as records of their `OBI_RECORD` type.
+
+        A ring that the loaded programs do not use, or that this kernel does not have, is empty.
+        """
+        if ring not in self._maps and ring in self._records:
+            return iter(())
+        source = self._map(ring)
+        if ring not in self._rings:
+            self._rings[ring] = Ring(source)
+        record = self._record(ring)
+        return decode_records(self._rings[ring].take(), record, ring, self.decode_lost)
+
+    def iterate(self, program: str, walk: str = "") -> Iterator[object]:
+        """Run an `iter/…` program once and yield what it wrote.
+
+        Args:
+            program: C function name.
+            walk: Map that an `iter/bpf_map_elem` program goes through.
+
+        Raises:
+            AttachError: The kernel would not start the iterator.
+        """
+        loaded = self._program(program)
+        walked = self._map(walk).fd if walk else None
+        record = self._record(program)
+        output = run_iterator(program, loaded.section, loaded.fd, walked)
+        return decode_records(split_records(output, record), record, program, self.decode_lost)
+
+    def attach(self, program: str) -> None:
+        """Attach one program; twice is once. An iterator has no hook: it runs in `iterate`.
+
+        Raises:
+            AttachError: The kernel refused and the mode cannot do without the program.
+        """
+        if program in self.refused or program in self._links:
+            return
+        loaded = self._program(program)
+        if loaded.section.startswith("iter"):
+            return
+        try:
+            link = self._hooks.attach(program, loaded.section, loaded.fd)
+        except AttachError as error:
+            if not loaded.optional:
+                raise
+            self._refused[program] = error
+            return
+        with self._links_lock:
+            if not self._severed:
+                self._links[program] = link
+                return
+        os.close(link)
+        raise AttachError("attached too late: the probe's links were closed", program=program, section=loaded.section)
+
+    def detach(self, program: str) -> None:
+        """Detach one program; it stays loaded. Idempotent."""
+        with self._links_lock:
+            link = self._links.pop(program, None)
+        if link is not None:
+            os.close(link)
+
+    def sever(self) -> None:
+        """Close link descriptors only, for good. Safe from any thread: nothing that another thread reads is freed."""
+        with self._links_lock:
+            self._severed = True
+            links, self._links = list(self._links.values()), {}
+        for link in links:
+            os.close(link)
+
+    def programs(self) -> Iterator[ProgramStats]:
+        """Cost of every loaded program."""
+        for name, program in self._programs.items():
+            yield program_stats(name, program.fd)
+
+    def maps(self) -> Iterator[MapStats]:
+        """Size of every map."""
+        for name, loaded in self._maps.items():
+            yield map_stats(name, loaded.fd, loaded.max_entries)
+
+    def close(self) -> None:
+        """Detach everything, free ring buffers, close every descriptor. Idempotent. Worker thread only."""
+        self.sever()
+        rings, self._rings = self._rings, {}
+        programs, self._programs = self._programs, {}
+        maps, self._maps = self._maps, {}
+        for ring in rings.values():
+            ring.close()
+        for program in programs.values():
+            os.close(program.fd)
+        for loaded in maps.values():
+            loaded.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _map(self, name: str) -> Map:
+        try:
+            return self._maps[name]
+        except KeyError:
+            raise KernelError(f"no map {name!r} is loaded; there are: {_names(self._maps)}") from None
+
+    def _program(self, name: str) -> LoadedProgram:
+        try:
+            return self._programs[name]
+        except KeyError:
+            raise AttachError(f"no program {name!r} is loaded; there are: {_names(self._programs)}") from None
+
+    def _record(self, name: str) -> CType:
+        try:
+            return self._records[name]
+        except KeyError:
+            raise KernelError(f"{name}: its source lacks OBI_RECORD({name}, type), so its records have no type") from None
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
