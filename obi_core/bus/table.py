@@ -1,0 +1,149 @@
+"""The series table: every probe's series, and the rows that feed them. One thread only; no queue, no clock of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from obi_core.bus.keys import Generation, Other
+from obi_core.bus.late import LateBinder
+from obi_core.bus.moment import Moment
+from obi_core.bus.series import SeriesSet
+from obi_core.errors import PluginError
+from obi_core.model import Instrument, Kind, Metric, Yielded
+from obi_core.resolver import Resolver
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the bus keeps at most, and for how long."""
+
+    series: int = 2_000
+    """Series of one metric, beside its overflow series."""
+    keys: int = 131_072
+    """Kernel rows of one instrument that are remembered."""
+    waiting: int = 16_384
+    """Rows that wait for their owner."""
+    bind_grace_s: float = 5.0
+    """Longest wait for an owner."""
+    series_idle_s: float = 3_600.0
+    """A series that no row feeds for so long is dropped."""
+    rows: int = 2_000
+    """Rows of one view."""
+    events: int = 2_000
+    """Spans and log events that no sink has taken yet."""
+    batches: int = 8
+    """Batches of one probe that wait for the bus thread."""
+    endings: int = 65_536
+    """Entries kept of refused batches, per probe, because a row ends in them."""
+
+
+class _Probe:
+    # Everything of one probe: its series, its generations, what it was refused.
+    def __init__(self, sets: dict[str, SeriesSet]) -> None:
+        self.sets = sets
+        self.generations: dict[int, Generation] = {}
+        self.ended = -1
+        self.taken = 0
+        self.refused = 0
+        self.fault: tuple[int, str] | None = None
+
+
+class SeriesTable:
+    """Binds observations to series and keeps them.
+
+    Counters and histograms never fall while their series lives: rows that are evicted, come back smaller or belong to an
+    earlier generation fold into the same series by difference.
+    """
+
+    def __init__(self, resolver: Resolver, limits: Limits) -> None:
+        self._limits = limits
+        self.late = LateBinder(resolver, int(limits.bind_grace_s * 1e9), limits.waiting)
+        self._probes: dict[str, _Probe] = {}
+        self._metrics: tuple[Metric, ...] = ()
+
+    def register(self, probe: str, scope: str, instruments: Sequence[Instrument], now: Moment) -> None:
+        """Make room for a probe's instruments; their headline series exist from here on. Registering twice is once.
+
+        Raises:
+            PluginError: A histogram has no bucket layout, or two instruments have one name.
+        """
+        if probe in self._probes:
+            return
+        check_instruments(probe, instruments)
+        self._probes[probe] = _Probe({i.name: SeriesSet(i, scope, self._limits.series, now) for i in instruments})
+
+    def apply(self, probe: str, generation: int, batch: Sequence[Yielded], now: Moment) -> list[Other]:
+        """Fold a batch into the series; a generation that has ended is not listened to.
+
+        Returns:
+            Rows of views, spans, log events, and losses as differences.
+
+        Raises:
+            KeyError: The probe is not registered.
+        """
+        state = self._probes[probe]
+        if generation <= state.ended:
+            return []
+        life = state.generations.get(generation)
+        if life is None:
+            life = state.generations[generation] = Generation(state.sets, self.late, self._limits.keys)
+        refused = life.refused
+        others = life.apply(batch, now)
+        state.refused += life.refused - refused
+        state.taken += len(batch) - (life.refused - refused)
+        if life.fault is not None:
+            state.fault = (generation, life.fault)
+        return others
+
+    def end(self, probe: str, generation: int, now: Moment) -> None:
+        """End all keys of `generation` and of those before it; their series stay."""
+        state = self._probes[probe]
+        state.ended = max(state.ended, generation)
+        for number in [number for number in state.generations if number <= generation]:
+            state.generations.pop(number).end(now)
+
+    def fault(self, probe: str, generation: int) -> str | None:
+        """Say what `generation` of `probe` observed without declaring it; None if nothing."""
+        state = self._probes.get(probe)
+        return state.fault[1] if state is not None and state.fault is not None and state.fault[0] == generation else None
+
+    def retire(self, now: Moment) -> None:
+        """Drop series that no row has fed for long."""
+        before = now.mono_ns - int(self._limits.series_idle_s * 1e9)
+        for state in self._probes.values():
+            for series in state.sets.values():
+                series.retire(before)
+
+    def read(self) -> tuple[Metric, ...]:
+        """Give every instrument with its series; the same object until something moves."""
+        metrics = tuple([series.read() for state in self._probes.values() for series in state.sets.values()])
+        if len(metrics) != len(self._metrics) or any(new is not old for new, old in zip(metrics, self._metrics, strict=True)):
+            self._metrics = metrics
+        return self._metrics
+
+    def sizes(self) -> list[tuple[str, int, int]]:
+        """Give name, series and overflowed keys of each probe."""
+        return [
+            (name, sum(map(len, state.sets.values())), sum(series.overflowed for series in state.sets.values()))
+            for name, state in self._probes.items()
+        ]
+
+    def taken(self) -> dict[str, int]:
+        """Entries applied, by probe."""
+        return {name: state.taken for name, state in self._probes.items()}
+
+    def refused(self) -> dict[str, int]:
+        """Observations that did not fit what their probe declared, by probe."""
+        return {name: state.refused for name, state in self._probes.items()}
+
+
+def check_instruments(probe: str, instruments: Sequence[Instrument]) -> None:
+    """Refuse instruments that could not be kept.
+
+    Raises:
+        PluginError: A histogram has no bucket layout, or two instruments have one name.
+    """
+    if len({instrument.name for instrument in instruments}) != len(instruments):
+        raise PluginError("two of its instruments have the same name; rename one", plugin=probe)
+    for instrument in instruments:
+        if instrument.kind is Kind.HISTOGRAM and instrument.buckets is None:
+            raise PluginError(f"{instrument.name} is a histogram without a bucket layout; give it `buckets`", plugin=probe)

@@ -1,0 +1,144 @@
+"""What `obi run` shows without any backend: a live table on a terminal, one line per interval elsewhere."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from threading import Event, Thread
+from typing import ClassVar, Final, Literal, Self, TextIO
+
+from obi_core.settings import CoreSettings
+from obi_core.sink import Sink, Source
+from obi_core.sinks.cells import clean, fit
+from obi_core.sinks.layout import lay_out
+from obi_core.sinks.screen import HeldLog, Screen
+from obi_core.sinks.summary import Summary, headline
+
+_REDRAW_S: Final = 1.0
+_HEAD_EVERY: Final = 5
+
+_log = logging.getLogger(__name__)
+
+
+class TerminalSink(Sink):
+    """Shows what the bus knows on standard output.
+
+    Args:
+        stream: Standard output.
+        form: A table that is redrawn each second, or a line each interval.
+        interval_s: Time between two lines, s; the table only names it.
+        resource: Attributes of this agent.
+        redraw_s: Time between two drawings of the table, s.
+    """
+
+    name: ClassVar[str] = "local"
+
+    def __init__(
+        self,
+        stream: TextIO,
+        form: Literal["table", "lines"],
+        interval_s: float,
+        resource: Mapping[str, str],
+        *,
+        redraw_s: float = _REDRAW_S,
+    ) -> None:
+        self._stream, self._form, self._interval_s, self._resource = stream, form, interval_s, resource
+        self._redraw_s = redraw_s
+        self._ended = Event()
+        self._asked: Event | None = None
+        self._wake = Event()
+        self._thread: Thread | None = None
+
+    @classmethod
+    def create(cls, settings: CoreSettings, resource: Mapping[str, str]) -> Self | None:
+        """Make the sink unless `agent.view` is off; `auto` is a table where standard output is a terminal."""
+        view = settings.agent.view
+        if view == "off":
+            return None
+        if view == "auto":
+            view = "table" if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else "lines"
+        return cls(sys.stdout, view, settings.agent.interval_s, resource)
+
+    def start(self, source: Source) -> None:
+        """Begin to show."""
+        target = self._show_table if self._form == "table" else self._show_lines
+        self._thread = Thread(target=self._guarded, args=(target, source), name="obi-terminal", daemon=True)
+        self._thread.start()
+
+    def flush(self, deadline_s: float) -> None:
+        """Write the last line, so that all lines together tell everything."""
+        if self._form == "lines" and self._thread is not None and self._thread.is_alive():
+            done = self._asked = Event()
+            self._wake.set()
+            done.wait(deadline_s)
+
+    def stop(self) -> None:
+        """End, with the terminal as it was."""
+        self._ended.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(2.0)
+
+    def _guarded(self, show: Callable[[Source], None], source: Source) -> None:
+        try:
+            show(source)
+        except OSError as error:
+            # `obi run | head` closes the pipe: there is nobody left to show anything to, the agent goes on.
+            _log.info("nothing more is shown: standard output is gone (%s)", error.strerror)
+        finally:
+            if self._asked is not None:
+                self._asked.set()
+
+    def _show_lines(self, source: Source) -> None:
+        summary = Summary()
+        due = time.monotonic() + self._interval_s
+        while not self._ended.is_set():
+            self._wake.wait(max(0.0, due - time.monotonic()))
+            asked = self._asked
+            if self._ended.is_set() and asked is None:
+                return
+            self._wake.clear()
+            due = max(due + self._interval_s, time.monotonic())
+            line = summary.line(source.metrics())
+            self._stream.write(f"{time.strftime('%H:%M:%S')} {line or 'no probe has anything to tell'}\n")
+            self._stream.flush()
+            if asked is not None:
+                asked.set()
+                return
+
+    def _show_table(self, source: Source) -> None:
+        screen, log, turn, head = Screen(self._stream), HeldLog(), 0, ""
+        view, unsubscribe = "", _nothing
+        with log.holding(), screen.taken():
+            try:
+                while not self._ended.is_set():
+                    offered = [each.name for each in source.views()]
+                    if offered and view not in offered:
+                        unsubscribe()
+                        view, unsubscribe = offered[0], source.subscribe(offered[0])
+                    if turn % _HEAD_EVERY == 0:
+                        head = headline(self._resource, self._interval_s, source.metrics(), "")
+                    turn += 1
+                    self._draw(screen, source, view, head, log.last)
+                    self._ended.wait(self._redraw_s)
+            finally:
+                unsubscribe()
+
+    def _draw(self, screen: Screen, source: Source, view: str, head: str, said: str) -> None:
+        width, height = screen.size()
+        table = source.table(view) if view else None
+        bottom = [fit(clean(said), width)] if said else []
+        if table is None:
+            lines = [fit("waiting for the first collection" if view else "no probe offers a table yet", width)]
+            count = ""
+        else:
+            lines = lay_out(table, width, height - 1 - len(bottom))
+            total, shown = len(table.rows) + table.missed, len(lines) - 1
+            count = f"{total} {clean(view)}" + (f", {shown} shown" if shown < total else "")
+        first = fit(f"{head} · {count}" if count else head, width)
+        screen.draw([first, *lines[: max(0, height - 1 - len(bottom))], *bottom][:height], bold=2)
+
+
+def _nothing() -> None:
+    pass
