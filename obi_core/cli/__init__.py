@@ -1,0 +1,1 @@
+"""The program `obi`: one file per command, one border for errors (`main`)."""

@@ -1,0 +1,129 @@
+"""What the doctor finds, as values: one per probe, with every mode tried."""
+
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from obi_core.host import Host
+from obi_core.kernel.libbpf import LibbpfLoader
+from obi_core.kernel.node import node_constants
+from obi_core.model import Mode, Reason
+from obi_core.probe import Probe
+from obi_core.runtime.attempt import attempt
+from obi_core.runtime.registry import Plugin, discover
+from obi_core.runtime.status import Attempt
+from obi_core.settings import ProbeSettings, Settings
+
+_SUPPORT: Final = {False: "full", True: "degraded"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What this node allows one probe."""
+
+    name: str
+    dist: str
+    version: str
+    modes: tuple[Attempt, ...]
+    problem: str = ""
+    """Why no mode was tried: the plugin cannot be used."""
+    reason: Reason = Reason.OK
+    """The code that goes with `problem`."""
+
+    @property
+    def best(self) -> Attempt | None:
+        """The mode that `obi run` would take."""
+        return next((mode for mode in self.modes if mode.ok), None)
+
+    @property
+    def support(self) -> str:
+        """`full`, `degraded` or `none`."""
+        return "none" if self.best is None else _SUPPORT[bool(self.best.loses)]
+
+    def document(self) -> dict[str, object]:
+        """JSON-ready."""
+        refused = [mode for mode in self.modes if not mode.ok]
+        return {
+            "name": self.name,
+            "dist": self.dist,
+            "version": self.version,
+            "mode": self.best.mode if self.best else None,
+            "support": self.support,
+            "loses": list(self.best.loses) if self.best else [],
+            "reasons": ([self.problem] if self.problem else []) + [f"{mode.mode}: {mode.detail}" for mode in refused],
+            "modes": [
+                {
+                    "name": mode.mode,
+                    "ok": mode.ok,
+                    "reason": mode.reason.value,
+                    "detail": mode.detail,
+                    "loses": list(mode.loses),
+                }
+                for mode in self.modes
+            ],
+        }
+
+
+def examine(settings: Settings, host: Host) -> tuple[Finding, ...]:
+    """Try every mode of every listed probe: load, attach, undo.
+
+    Raises:
+        ConfigError: A probe's section is wrong.
+    """
+    plugins = discover(settings.core.agent.plugins)
+    listed = [plugin for plugin in plugins if plugin.reason is not Reason.NOT_LISTED]
+    # a section of nobody is as wrong here as it is for `obi run`
+    settings.unlisted([plugin.name for plugin in listed], [plugin.name for plugin in plugins])
+    return tuple(_examine(plugin, settings, host) for plugin in listed)
+
+
+def _examine(plugin: Plugin, settings: Settings, host: Host) -> Finding:
+    if plugin.probe is None:
+        return Finding(plugin.name, plugin.dist, plugin.version, (), plugin.detail, plugin.reason)
+    own = settings.probe(plugin.name, plugin.probe.settings_type)
+    deadline_s = 2 * settings.core.agent.step_deadline_s
+    modes = tuple(_try(plugin.probe, own, mode, host, deadline_s) for mode in plugin.probe.modes)
+    return Finding(plugin.name, plugin.dist, plugin.version, modes)
+
+
+def _try(probe: type[Probe], settings: ProbeSettings, mode: Mode, host: Host, deadline_s: float) -> Attempt:
+    # On a thread of its own, so that a plugin that hangs costs the deadline and not the doctor.
+    loader = LibbpfLoader(host, node_constants(host))
+    done: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
+    threading.Thread(target=lambda: done.put(attempt(probe, settings, mode, loader, host)), daemon=True).start()
+    try:
+        return done.get(timeout=deadline_s)
+    except queue.Empty:
+        return Attempt(mode.name, False, Reason.STEP_HUNG, f"load and attach did not end within {deadline_s:g} s", ())
+
+
+def node(host: Host, tracefs_problem: str) -> Mapping[str, object]:
+    """What this node has, JSON-ready."""
+    return {
+        "kernel": host.release(),
+        "btf": host.btf() is not None,
+        "tracefs": str(host.tracefs() or ""),
+        "tracefs_problem": tracefs_problem,
+        "cgroup2": str(host.cgroup2() or ""),
+        "memory_cgroup": "v1" if host.memory_cgroup_v1() else "v2",
+        "capabilities": sorted(host.capabilities()),
+    }
+
+
+def text(facts: Mapping[str, object], found: Sequence[Finding]) -> Iterator[str]:
+    """The same for people, line by line."""
+    btf = "yes" if facts["btf"] else "no"
+    yield f"kernel {facts['kernel']}, BTF {btf}, tracefs {facts['tracefs'] or 'no'}, cgroup2 {facts['cgroup2'] or 'no'}"
+    if facts["tracefs_problem"]:
+        yield f"  {facts['tracefs_problem']}"
+    for finding in found:
+        best = finding.best
+        mode = f", mode {best.mode}" if best else f" ({finding.reason.value}: {finding.problem})" if finding.problem else ""
+        yield f"{finding.name} ({finding.dist} {finding.version}): {finding.support}{mode}"
+        for tried in finding.modes:
+            loses = f", loses {', '.join(tried.loses)}" if tried.loses else ""
+            yield f"  {tried.mode:<14} " + (f"yes{loses}" if tried.ok else f"no: {tried.reason.value}: {tried.detail}")
+    if not found:
+        yield "no probe is installed; `pip install obi-plugin-tcp` is a start"

@@ -1,0 +1,85 @@
+"""Flags that set a setting, as a table, and the settings that come of them."""
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from obi_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from obi_core.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag that sets one setting."""
+
+    flag: str
+    setting: str
+    """Dotted path."""
+    metavar: str
+    text: str
+
+
+PLUGINS: Final = Flag("--plugins", "agent.plugins", "A,B", "probes to run (default: every built-in probe that is installed)")
+LOG_LEVEL: Final = Flag("--log-level", "agent.log_level", "LEVEL", "debug, info, warning or error (default: info)")
+RUN: Final = (
+    PLUGINS,
+    Flag("--interval", "agent.interval_s", "TIME", "time between two collections, such as 2s or 500ms (default: 10s)"),
+    Flag("--metrics-listen", "metrics.listen", "HOST:PORT", "where Prometheus text is served (default: 127.0.0.1:9090)"),
+    Flag("--http-listen", "http.listen", "HOST:PORT", "where health and readiness are served (default: 127.0.0.1:8080)"),
+    Flag(
+        "--otlp-endpoint",
+        "otlp.endpoint",
+        "ADDRESS",
+        "also export over OTLP: HOST:PORT, http://HOST:PORT or https://HOST:PORT",
+    ),
+    Flag("--otlp-protocol", "otlp.protocol", "PROTOCOL", "auto, grpc or http (default: auto; port 4317 means grpc)"),
+    Flag("--view", "agent.view", "VIEW", "auto, table, lines or off (default: auto, a table on a terminal)"),
+    LOG_LEVEL,
+)
+LOOK: Final = (PLUGINS, LOG_LEVEL)
+
+
+def add_settings(parser: argparse.ArgumentParser, flags: tuple[Flag, ...]) -> None:
+    """Give a command `--config` and these flags."""
+    parser.add_argument("--config", metavar="DIR", help="directory with *.yaml files (default: OBI_CONFIG, else none)")
+    for flag in flags:
+        parser.add_argument(flag.flag, dest=flag.setting, metavar=flag.metavar, help=flag.text)
+
+
+def settings_of(arguments: argparse.Namespace, flags: tuple[Flag, ...]) -> "Settings":
+    """Load the settings that files, variables and the flags of a command ask for.
+
+    Raises:
+        ConfigError: Something in them is wrong.
+    """
+    from obi_core.settings import Given, load_settings  # `obi --help` needs no pydantic
+
+    given = {
+        flag.setting: Given(value, flag.flag) for flag in flags if (value := getattr(arguments, flag.setting)) is not None
+    }
+    directory = arguments.config if arguments.config is not None else os.environ.get("OBI_CONFIG")
+    if directory == "":
+        raise ConfigError("names no directory", file="--config" if arguments.config is not None else "OBI_CONFIG")
+    return load_settings(None if directory is None else Path(directory), os.environ, given)
+
+
+@contextmanager
+def located(settings: "Settings") -> Iterator[None]:
+    """Give a ConfigError that knows only its key the place where that key was set.
+
+    Raises:
+        ConfigError: The block raised it.
+    """
+    try:
+        yield
+    except ConfigError as err:
+        if err.file is not None or err.key is None:
+            raise
+        place = settings.origin(err.key)
+        raise ConfigError(err.message, file=place.name or None, line=place.line, key=err.key) from err

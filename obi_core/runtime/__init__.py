@@ -1,0 +1,1 @@
+"""A probe from entry point to detach: registry, runner, agent, health."""

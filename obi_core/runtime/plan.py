@@ -1,0 +1,65 @@
+"""What one worker is to run and with what, and what it has done."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from obi_core.host import Host
+from obi_core.kernel.base import Loader
+from obi_core.model import Instrument, View, Yielded
+from obi_core.probe import Probe
+from obi_core.settings import ProbeSettings
+
+
+class Outlet(Protocol):
+    """What a worker asks of the bus."""
+
+    def register(self, probe: str, scope: str, instruments: Sequence[Instrument], views: Sequence[View]) -> None:
+        """Announce what the probe may yield."""
+
+    def publish(self, probe: str, generation: int, batch: Sequence[Yielded]) -> bool:
+        """Hand over a batch; False: there was no room."""
+
+    def end(self, probe: str, generation: int) -> None:
+        """End all keys of a generation."""
+
+    def undeclared(self, probe: str, generation: int) -> str | None:
+        """What this generation yielded that the bus cannot keep, in a sentence."""
+
+    def wanted(self, probe: str) -> frozenset[str]:
+        """Views of the probe that somebody looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one worker is to run, and with what."""
+
+    probe: type[Probe]
+    scope: str
+    settings: ProbeSettings
+    loader: Loader
+    host: Host
+    outlet: Outlet
+    interval_s: float
+    step_deadline_s: float
+    collect_deadline_s: float
+    clock: Callable[[], float] = time.monotonic
+    """Seconds."""
+    wait: Callable[[threading.Event, float], bool] = threading.Event.wait
+    """Wait for an event at most so many seconds; whether it came."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a worker has done; written by its thread alone."""
+
+    restarts: int = 0
+    collect_s: float = 0.0
+    """Duration of the last collection."""
+    map_bytes: int = 0
+    cpu_s: float = 0.0
+    """CPU time of the thread."""
+    failures: int = 0
+    """Failed starts and collections in a row."""

@@ -1,0 +1,101 @@
+"""One probe's life as the agent sees it: a worker thread, watched from the agent's thread.
+
+A worker whose step is past its deadline is given up: its batch is dropped, its links are closed so that the kernel stops
+running its programs, and nothing is freed under its thread.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from obi_core.model import ProbeState, Reason
+from obi_core.runtime.plan import Plan, Tally
+from obi_core.runtime.status import Status
+from obi_core.runtime.watch import Watch
+from obi_core.runtime.worker import Worker
+
+_log: Final = logging.getLogger("obi.probe")
+
+
+class Runner:
+    """Runs one probe on one thread.
+
+    Args:
+        plan: What to run, and with what.
+        changed: Told every new status, in order; called on the worker's thread or on the caller's of `check` and `abandon`.
+    """
+
+    def __init__(self, plan: Plan, changed: Callable[[Status], None]) -> None:
+        self.name = plan.probe.name
+        self._plan, self._changed = plan, changed
+        self._lock = threading.Lock()
+        self._watch = Watch(plan.clock)
+        self._worker = Worker(plan, self._watch, self._report)
+        self._status = Status(self.name)
+        self._thread = threading.Thread(target=self._worker.run, name=f"obi-{self.name}", daemon=True)
+
+    @property
+    def status(self) -> Status:
+        """Where the probe stands."""
+        return self._status
+
+    @property
+    def tally(self) -> Tally:
+        """What its worker has done."""
+        return self._worker.tally
+
+    def start(self) -> None:
+        """Begin the probe's life; returns at once."""
+        self._thread.start()
+
+    def check(self) -> None:
+        """Give the worker up if its step is past the deadline. To be called about once a second."""
+        if step := self._watch.abandon():
+            self._quarantine(f"{step} did not come back in time")
+
+    def finish(self) -> None:
+        """Ask for a last collection."""
+        self._worker.halt.set()
+
+    def collected(self, timeout_s: float) -> bool:
+        """Wait for the last collection; True also if there will be none."""
+        return self._thread.ident is None or self._watch.abandoned or self._worker.collected.wait(timeout_s)
+
+    def detach(self) -> None:
+        """Ask for the detach, after `finish`."""
+        self._worker.release.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end of the worker; past the deadline it is given up. False: its thread is still there."""
+        if self._thread.ident is None:
+            return True
+        if not self._watch.abandoned:
+            self._thread.join(timeout_s)
+        if not self._thread.is_alive():
+            return True
+        if step := self._watch.abandon(overdue=False):
+            self._quarantine(f"{step} did not come back before the end of the agent")
+        return False
+
+    def _report(self, status: Status) -> None:
+        with self._lock:
+            if self._status.reason is Reason.STEP_HUNG:
+                return
+            self._status = status
+            self._changed(status)
+
+    def _quarantine(self, detail: str) -> None:
+        probe = self._worker.probe
+        if probe is not None:
+            try:
+                probe.sever()
+            except Exception:  # noqa: BLE001 - isolation border: whatever state the hanging thread left the object in
+                _log.exception("probe %s: closing its links failed", self.name)
+        self._plan.outlet.end(self.name, self._worker.generation)
+        with self._lock:
+            self._status = replace(
+                self._status, state=ProbeState.QUARANTINED, reason=Reason.STEP_HUNG, detail=detail, mode="", loses=()
+            )
+            self._changed(self._status)

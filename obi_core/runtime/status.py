@@ -1,0 +1,77 @@
+"""Where a probe stands, as data: one frozen value that logs, metrics, health endpoints and the doctor all read."""
+
+from dataclasses import dataclass
+
+from obi_core.model import ProbeState, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of one mode."""
+
+    mode: str
+    ok: bool
+    reason: Reason
+    detail: str
+    """One sentence, empty if it worked."""
+    loses: tuple[str, ...]
+    """What the mode cannot give, and what its refused optional programs would have given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where one probe stands."""
+
+    probe: str
+    state: ProbeState = ProbeState.DISCOVERED
+    reason: Reason = Reason.STARTING
+    mode: str = ""
+    loses: tuple[str, ...] = ()
+    detail: str = ""
+    """Free text, for logs and `/status` alone."""
+    generation: int = 0
+    """Counts every start of the probe and every mode tried."""
+    attempts: tuple[Attempt, ...] = ()
+    """The modes tried at the last start, best first."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it runs in some mode."""
+        return self.state is ProbeState.ATTACHED
+
+    @property
+    def degraded(self) -> bool:
+        """Whether it runs and its mode loses something."""
+        return self.active and bool(self.loses)
+
+    @property
+    def cause(self) -> str:
+        """Why it is in its state, as short as can be: of modes refused for the same reason, the first one's words."""
+        return next((attempt.detail for attempt in self.attempts if attempt.reason is self.reason), self.detail)
+
+    def brief(self) -> dict[str, object]:
+        """Codes and names only, JSON-ready."""
+        return {
+            "state": self.state.value,
+            "reason": self.reason.value,
+            "mode": self.mode,
+            "loses": list(self.loses),
+        }
+
+    def full(self) -> dict[str, object]:
+        """All of it, JSON-ready."""
+        return {
+            **self.brief(),
+            "detail": self.detail,
+            "generation": self.generation,
+            "attempts": [
+                {
+                    "mode": attempt.mode,
+                    "ok": attempt.ok,
+                    "reason": attempt.reason.value,
+                    "detail": attempt.detail,
+                    "loses": list(attempt.loses),
+                }
+                for attempt in self.attempts
+            ],
+        }

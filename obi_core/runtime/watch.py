@@ -1,0 +1,63 @@
+"""The step that a worker is in, and until when: written by the worker, read by the agent's thread."""
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class AbandonedError(BaseException):
+    """The step came back after it was given up. A BaseException, so that nobody's `except Exception` keeps the thread."""
+
+
+class Watch:
+    """Deadline of the step under way.
+
+    Args:
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._step = ""
+        self._until = math.inf
+        self._abandoned = False
+
+    @contextmanager
+    def step(self, name: str, deadline_s: float) -> Iterator[None]:
+        """Run the block as a step.
+
+        Raises:
+            AbandonedError: It was given up meanwhile; whatever it did must not be used.
+        """
+        with self._lock:
+            self._step, self._until = name, self._clock() + deadline_s
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._step, self._until = "", math.inf
+                abandoned = self._abandoned
+            if abandoned:
+                raise AbandonedError
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the worker was given up."""
+        return self._abandoned
+
+    def abandon(self, *, overdue: bool = True) -> str:
+        """Give the worker up, once.
+
+        Args:
+            overdue: Only if its step is past the deadline.
+
+        Returns:
+            Name of the step it hangs in; empty if it does not, or was given up before.
+        """
+        with self._lock:
+            if self._abandoned or not self._step or (overdue and self._clock() <= self._until):
+                return ""
+            self._abandoned = True
+            return self._step

@@ -1,0 +1,217 @@
+"""One probe's life on one thread: construct, load, attach in the best mode that works, collect, detach.
+
+Whatever the probe's code raises ends here: the probe is restarted after a while, or given up. Whatever hangs is found by the
+agent's thread (`runner`), and this thread, should it ever come back, frees what it holds and ends.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from obi_core.model import ProbeState, Reason
+from obi_core.probe import Probe
+from obi_core.runtime.attempt import begin
+from obi_core.runtime.declared import Declared, UndeclaredError
+from obi_core.runtime.plan import Plan, Tally
+from obi_core.runtime.status import Attempt, Status
+from obi_core.runtime.watch import AbandonedError, Watch
+
+BACKOFF_S: Final = (1.0, 2.0, 4.0, 8.0)
+"""Seconds to wait after the first, second … failure in a row; after the one that follows, the probe is quarantined."""
+VIEW_INTERVAL_S: Final = 1.0
+MEASURE_EVERY_S: Final = 60.0
+
+_log: Final = logging.getLogger("obi.probe")
+
+
+def refusals(attempts: Sequence[Attempt]) -> str:
+    """Say why modes were refused; modes with one cause are named together."""
+    modes: dict[str, list[str]] = {}
+    for attempt in attempts:
+        if not attempt.ok:
+            modes.setdefault(attempt.detail, []).append(attempt.mode)
+    return "; ".join(f"{', '.join(names)}: {detail}" for detail, names in modes.items())
+
+
+def _map_bytes(probe: Probe) -> int:
+    try:
+        bpf = probe.bpf
+    except RuntimeError:  # a probe without a BPF object
+        return 0
+    return sum(entry.memory_bytes for entry in bpf.maps())
+
+
+class Worker:
+    """Runs the plan until it is halted, the node refuses every mode, or the probe is given up."""
+
+    def __init__(self, plan: Plan, watch: Watch, report: Callable[[Status], None]) -> None:
+        self._plan, self._watch, self._report = plan, watch, report
+        self._name = plan.probe.name
+        self._declared = Declared(plan.probe)
+        self._status = Status(self._name)
+        self._measured_at = 0.0
+        self.tally = Tally()
+        self.probe: Probe | None = None
+        self.halt = threading.Event()
+        """Set: collect a last time, then wait for `release`."""
+        self.collected = threading.Event()
+        """The last collection is handed over, or there will be none."""
+        self.release = threading.Event()
+        """Set: detach now."""
+
+    @property
+    def generation(self) -> int:
+        """Generation of the probe's newest start."""
+        return self._status.generation
+
+    def run(self) -> None:
+        """Live; the thread's target."""
+        try:
+            while not self._life():
+                self.tally.restarts += 1
+        except AbandonedError:
+            # Only this thread may free what it holds: a close beside a running step would be a use after free.
+            self._free()
+        finally:
+            self.collected.set()
+
+    def _life(self) -> bool:
+        """One start and what follows; whether it was the last."""
+        try:
+            probe = self._start()
+            if probe is None:
+                return True
+            self._collect(probe)
+            while not self._until_due():
+                self._collect(probe)
+            self._finish(probe)
+        except UndeclaredError as error:
+            return self._give_up(Reason.UNDECLARED, str(error))
+        except AbandonedError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - isolation border: a probe may raise anything, SystemExit too
+            return self._failed(error)
+        return True
+
+    def _start(self) -> Probe | None:
+        attempts: list[Attempt] = []
+        for mode in self._plan.probe.modes:
+            self._say(ProbeState.DISCOVERED, Reason.STARTING, generation=self.generation + 1, attempts=tuple(attempts))
+            with self._watch.step("construct", self._plan.step_deadline_s):
+                probe = self.probe = self._plan.probe(self._plan.settings)
+            attempt = begin(probe, mode, self._plan.loader, self._plan.host, self._step)
+            attempts.append(attempt)
+            if attempt.ok:
+                self._plan.outlet.register(self._name, self._plan.scope, self._plan.probe.instruments, self._plan.probe.views)
+                why = refusals(attempts)
+                self._say(ProbeState.ATTACHED, Reason.OK, why, mode.name, attempt.loses, attempts=tuple(attempts))
+                return probe
+            self.probe = None
+        reasons = [attempt.reason for attempt in attempts]
+        reason = Reason.MISSING_CAPABILITY if Reason.MISSING_CAPABILITY in reasons else reasons[0]
+        self._say(ProbeState.UNSUPPORTED, reason, refusals(attempts), attempts=tuple(attempts))
+        return None
+
+    def _step(self, name: str, call: Callable[[], None]) -> None:
+        with self._watch.step(name, self._plan.step_deadline_s):
+            call()
+        if name == "load":
+            self._say(ProbeState.LOADED, Reason.STARTING)
+
+    def _collect(self, probe: Probe) -> None:
+        self._began = self._plan.clock()
+        probe.wanted = self._plan.outlet.wanted(self._name)
+        with self._watch.step("collect", self._plan.collect_deadline_s):
+            batch = self._declared.gather(probe.collect())
+        self._plan.outlet.publish(self._name, self.generation, batch)
+        # The bus looks closer, and later: what it says is of the batch before.
+        if fault := self._plan.outlet.undeclared(self._name, self.generation):
+            raise UndeclaredError(fault)
+        now = self._plan.clock()
+        self.tally.collect_s, self.tally.failures = now - self._began, 0
+        if not self._measured_at or now - self._measured_at >= MEASURE_EVERY_S:
+            self._measured_at = now
+            self.tally.map_bytes = _map_bytes(probe)
+        self.tally.cpu_s = time.thread_time()
+
+    def _until_due(self) -> bool:
+        """Wait for the next collection; whether to stop instead."""
+        due = self._began + self._plan.interval_s
+        while (left := due - self._plan.clock()) > 0:
+            if self._plan.wait(self.halt, min(left, VIEW_INTERVAL_S)):
+                return True
+            if self._plan.outlet.wanted(self._name):
+                return False
+        return self.halt.is_set()
+
+    def _finish(self, probe: Probe) -> None:
+        self._collect(probe)
+        self.collected.set()
+        self.release.wait()
+        problem = self._free()
+        reason = Reason.STEP_RAISED if problem else Reason.STOPPED
+        self._say(ProbeState.FAILED if problem else ProbeState.DETACHED, reason, problem)
+
+    def _failed(self, error: BaseException) -> bool:
+        _log.debug("probe %s: a step raised", self._name, exc_info=error)
+        self.tally.failures += 1
+        detail = f"{type(error).__name__}: {error}"
+        if self.tally.failures > len(BACKOFF_S):
+            return self._give_up(Reason.STEP_RAISED, f"{detail} ({self.tally.failures} times in a row)")
+        problem = self._free()
+        delay = BACKOFF_S[self.tally.failures - 1]
+        self._say(ProbeState.FAILED, Reason.STEP_RAISED, f"{detail}{problem and f'; {problem}'}; next try in {delay:g} s")
+        return self._plan.wait(self.halt, delay)
+
+    def _give_up(self, reason: Reason, detail: str) -> bool:
+        problem = self._free()
+        self._say(ProbeState.QUARANTINED, reason, f"{detail}{problem and f'; {problem}'}")
+        return True
+
+    def _free(self) -> str:
+        """Detach and end the generation; what went wrong, empty if nothing."""
+        probe, self.probe = self.probe, None
+        if probe is None:
+            return ""
+        problem = ""
+        try:
+            if self._watch.abandoned:
+                probe.detach()
+            else:
+                with self._watch.step("detach", self._plan.step_deadline_s):
+                    probe.detach()
+        except AbandonedError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - isolation border: it may have opened anything; the rest is closed
+            problem = f"detach raised {type(error).__name__}: {error}"
+        finally:
+            self._plan.outlet.end(self._name, self.generation)
+        self.tally.map_bytes = 0
+        return problem
+
+    def _say(
+        self,
+        state: ProbeState,
+        reason: Reason,
+        detail: str = "",
+        mode: str = "",
+        loses: tuple[str, ...] = (),
+        *,
+        generation: int | None = None,
+        attempts: tuple[Attempt, ...] | None = None,
+    ) -> None:
+        self._status = replace(
+            self._status,
+            state=state,
+            reason=reason,
+            detail=detail,
+            mode=mode,
+            loses=loses,
+            generation=self.generation if generation is None else generation,
+            attempts=self._status.attempts if attempts is None else attempts,
+        )
+        self.tally.cpu_s = time.thread_time()
+        self._report(self._status)
