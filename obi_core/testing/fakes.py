@@ -1,0 +1,231 @@
+"""Stand-ins for the kernel side and the clock: dict maps, scripted errors, time that moves when told."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from obi_core.errors import KernelError
+from obi_core.kernel.base import MapStats, ProgramStats
+from obi_core.model import Instrument, LoadPlan, Mode, View, Yielded
+
+
+@dataclass(slots=True)
+class FakeBpfObject:
+    """A loaded object whose maps are dicts.
+
+    `errors` scripts failures: `"attach:<program>"`, `"rows:<map>"`, `"drain:<ring>"`, `"iterate:<program>"`, `"tune:<name>"`,
+    `"close"` → the exception to raise. A scripted `KernelError` at the attach of an optional program is noted in `refused`.
+    """
+
+    mode: Mode
+    plan: LoadPlan
+    tables: Mapping[str, dict[object, object]] = field(default_factory=dict)
+    """Rows by map name."""
+    rings: Mapping[str, list[object]] = field(default_factory=dict)
+    """Records by ring buffer; drained once."""
+    iterators: Mapping[str, Sequence[object]] = field(default_factory=dict)
+    errors: Mapping[str, BaseException] = field(default_factory=dict)
+    refused: Mapping[str, KernelError] = field(default_factory=dict)
+    attached: list[str] = field(default_factory=list)
+    """Programs attached now, in order."""
+    tuned: dict[str, int] = field(default_factory=dict)
+    severed: bool = False
+    closed: bool = False
+
+    def rows(self, map_name: str) -> Iterator[tuple[object, object]]:
+        """Give the rows of a map; a map that is not there is empty."""
+        self._maybe(f"rows:{map_name}")
+        yield from list(self.tables.get(map_name, {}).items())
+
+    def drain(self, ring: str) -> Iterator[object]:
+        """Give the records of a ring, once."""
+        self._maybe(f"drain:{ring}")
+        records = self.rings.get(ring, [])
+        while records:
+            yield records.pop(0)
+
+    def iterate(self, program: str, walk: str = "") -> Iterator[object]:  # noqa: ARG002 - the BpfObject's
+        """Give what an iterator program writes."""
+        self._maybe(f"iterate:{program}")
+        yield from self.iterators.get(program, ())
+
+    def take(self, map_name: str, key: object) -> object | None:
+        """Read and delete a row."""
+        return self.tables.get(map_name, {}).pop(key, None)
+
+    def tune(self, name: str, value: int) -> None:
+        """Remember a live setting."""
+        self._maybe(f"tune:{name}")
+        self.tuned[name] = value
+
+    def attach(self, program: str) -> None:
+        """Note the program as attached, or its scripted refusal."""
+        optional = any(entry.name == program and entry.loses for entry in self.mode.programs)
+        try:
+            self._maybe(f"attach:{program}")
+        except KernelError as error:
+            if not optional:
+                raise
+            self.refused = {**self.refused, program: error}
+            return
+        if program not in self.attached and program not in self.refused:
+            self.attached.append(program)
+
+    def detach(self, program: str) -> None:
+        """Note the program as detached."""
+        if program in self.attached:
+            self.attached.remove(program)
+
+    def sever(self) -> None:
+        """Note that the links are closed."""
+        self.severed = True
+
+    def programs(self) -> Sequence[ProgramStats]:
+        """One line per program of the mode; they cost nothing."""
+        return [ProgramStats(program.name, 0, 0, 0) for program in self.mode.programs]
+
+    def maps(self) -> Sequence[MapStats]:
+        """One line per map: 4096 bytes each."""
+        return [MapStats(name, len(rows), 4096) for name, rows in self.tables.items()]
+
+    def close(self) -> None:
+        """Detach everything."""
+        self.attached.clear()
+        self.closed = True
+        self._maybe("close")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _maybe(self, step: str) -> None:
+        if step in self.errors:
+            raise self.errors[step]
+
+
+@dataclass(slots=True)
+class FakeLoader:
+    """Loads `FakeBpfObject`s.
+
+    `errors` as for the object, and `"load:<mode>"`; an optional program that is scripted at `"load:<program>"` is left out.
+    """
+
+    tables: Mapping[str, dict[object, object]] = field(default_factory=dict)
+    rings: Mapping[str, list[object]] = field(default_factory=dict)
+    iterators: Mapping[str, Sequence[object]] = field(default_factory=dict)
+    errors: Mapping[str, BaseException] = field(default_factory=dict)
+    loaded: list[FakeBpfObject] = field(default_factory=list)
+    """Every object made, in order."""
+
+    def load(self, package: str, stem: str, mode: Mode, plan: LoadPlan) -> FakeBpfObject:  # noqa: ARG002 - the Loader's
+        """Make an object, or raise what is scripted."""
+        if error := self.errors.get(f"load:{mode.name}"):
+            raise error
+        bpf = FakeBpfObject(mode, plan, self.tables, self.rings, self.iterators, self.errors)
+        for program in mode.programs:
+            refusal = self.errors.get(f"load:{program.name}")
+            if refusal is not None:
+                if not program.loses or not isinstance(refusal, KernelError):
+                    raise refusal
+                bpf.refused = {**bpf.refused, program.name: refusal}
+        self.loaded.append(bpf)
+        return bpf
+
+    @property
+    def open(self) -> tuple[FakeBpfObject, ...]:
+        """Objects that nobody closed yet."""
+        return tuple(bpf for bpf in self.loaded if not bpf.closed)
+
+
+class FakeClock:
+    """Time in seconds that moves when told; threads may wait on it."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self._now = now
+        self._moved = threading.Condition()
+        self._waiting: list[tuple[float, float]] = []
+        self.waits: list[float] = []
+        """Seconds asked for by every `wait`, in order."""
+
+    def __call__(self) -> float:
+        """Read the clock."""
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock and wake whoever waited for this moment."""
+        with self._moved:
+            self._now += seconds
+            self._moved.notify_all()
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Wait for `event` until the clock has moved so far; whether it came. Fits `Plan.wait`."""
+        with self._moved:
+            until = self._now + seconds
+            self.waits.append(seconds)
+            self._waiting.append((until, seconds))
+            self._moved.notify_all()
+            # The event is set without our knowing, so look from time to time.
+            while not event.is_set() and self._now < until:
+                self._moved.wait(0.005)
+            self._waiting.remove((until, seconds))
+            return event.is_set()
+
+    def asleep(self, seconds: float, timeout_s: float = 10.0) -> None:
+        """Block until somebody is in a `wait` of exactly so many seconds that is not over yet.
+
+        Raises:
+            TimeoutError: That did not happen in `timeout_s` seconds of real time.
+        """
+
+        def found() -> bool:
+            return any(asked == seconds and until > self._now for until, asked in self._waiting)
+
+        with self._moved:
+            if not self._moved.wait_for(found, timeout_s):
+                raise TimeoutError(f"nobody waits for {seconds:g} s; asked for so far: {self.waits}")
+
+
+@dataclass(slots=True)
+class FakeBus:
+    """What a worker asks of the bus, remembered."""
+
+    published: list[tuple[str, int, list[Yielded]]] = field(default_factory=list)
+    """(probe, generation, batch), in order."""
+    ended: list[tuple[str, int]] = field(default_factory=list)
+    registered: list[tuple[str, str]] = field(default_factory=list)
+    """(probe, scope), in order."""
+    looked_at: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Views somebody wants, by probe."""
+    faults: dict[str, str] = field(default_factory=dict)
+    """What the bus found wrong, by probe."""
+    full: bool = False
+    """Refuse every batch."""
+    arrived: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    """Released once for every batch."""
+
+    # The signature is the bus's.
+    def register(self, probe: str, scope: str, instruments: Sequence[Instrument], views: Sequence[View]) -> None:  # noqa: ARG002
+        """Remember who registered."""
+        self.registered.append((probe, scope))
+
+    def publish(self, probe: str, generation: int, batch: Sequence[Yielded]) -> bool:
+        """Remember a batch."""
+        self.published.append((probe, generation, list(batch)))
+        self.arrived.release()
+        return not self.full
+
+    def end(self, probe: str, generation: int) -> None:
+        """Remember the end of a generation."""
+        self.ended.append((probe, generation))
+
+    def undeclared(self, probe: str, generation: int) -> str | None:  # noqa: ARG002 - the bus's
+        """What the test found wrong."""
+        return self.faults.get(probe)
+
+    def wanted(self, probe: str) -> frozenset[str]:
+        """Views that the test wants."""
+        return self.looked_at.get(probe, frozenset())

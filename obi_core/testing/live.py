@@ -1,0 +1,40 @@
+"""A probe on this machine's real kernel, for tests."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from obi_core.host import Host
+from obi_core.kernel.libbpf import LibbpfLoader
+from obi_core.kernel.node import node_constants
+from obi_core.model import Mode
+from obi_core.probe import Probe
+from obi_core.settings import ProbeSettings
+
+P = TypeVar("P", bound=Probe)
+
+
+def this_host() -> Host:
+    """Facts of the machine that the tests run on."""
+    return Host()
+
+
+@contextmanager
+def attached(probe: type[P], settings: ProbeSettings, mode: Mode) -> Iterator[P]:
+    """Construct a probe, load and attach one mode, and detach at the end, as the agent would.
+
+    Raises:
+        LoadError: The kernel would not load it.
+        AttachError: The kernel would not attach it.
+        AssertionError: A program that the mode can do without was refused: a test wants all of it.
+    """
+    host = Host()
+    made = probe(settings)
+    try:
+        made.load(LibbpfLoader(host, node_constants(host)), mode)
+        made.attach(mode)
+        if made.bpf.refused:
+            raise AssertionError("; ".join(map(str, made.bpf.refused.values())))
+        yield made
+    finally:
+        made.detach()

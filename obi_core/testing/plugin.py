@@ -1,0 +1,81 @@
+"""The pytest plugin: the marker `kernel` and what `OBI_KERNEL` makes of it.
+
+`@pytest.mark.kernel(needs=("cap:bpf", "btf"), since="5.8")` marks a test that runs on a real kernel.
+
+=========== ===========================================================================================
+OBI_KERNEL
+=========== ===========================================================================================
+`off`       kernel tests are skipped
+`auto`      a test whose needs are not met is skipped, and the missing item named (the default)
+`require`   it fails instead
+=========== ===========================================================================================
+
+With `since`, a test that would be skipped on a kernel as new or newer fails too: there, the need should be met.
+Needs are those of a mode (`cap:bpf`, `btf`, `tracefs`, `cgroup2`, `tp:category/event`), `root`, and `cmd:program`.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from obi_core.host import Host
+
+POLICIES: Final = ("off", "auto", "require")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker and check the variable."""
+    config.addinivalue_line("markers", "kernel(needs=(), since=None): runs on a real kernel; see OBI_KERNEL=off|auto|require")
+    if policy() not in POLICIES:
+        raise pytest.UsageError(f"OBI_KERNEL={policy()}: must be one of {', '.join(POLICIES)}")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip or fail a kernel test whose needs are not met."""
+    for mark in item.iter_markers("kernel"):
+        if policy() == "off":
+            pytest.skip("kernel tests are off (OBI_KERNEL=off)")
+        from obi_core.host import Host  # every pytest of this environment loads this plugin
+
+        host = Host()
+        if lacks := missing(tuple(mark.kwargs.get("needs", ())), host):
+            since: str | None = mark.kwargs.get("since")
+            if since and version(host.release()) >= version(since):
+                pytest.fail(f"{lacks} (a kernel since {since} should have it, this is {host.release()})", pytrace=False)
+            if policy() == "require":
+                pytest.fail(f"{lacks} (OBI_KERNEL=require)", pytrace=False)
+            pytest.skip(lacks)
+
+
+def policy() -> str:
+    """The policy asked for in the environment."""
+    return os.environ.get("OBI_KERNEL") or "auto"
+
+
+def missing(needs: Sequence[str], host: "Host") -> str:
+    """Name what this machine lacks, empty if nothing."""
+    from obi_core.kernel import trial  # as above
+
+    lacks: list[str] = []
+    for need in needs:
+        kind, _, what = need.partition(":")
+        if kind == "cmd":
+            if shutil.which(what) is None:
+                lacks.append(f"program {what} is not installed")
+        elif need == "root":
+            if os.geteuid() != 0:
+                lacks.append("root is needed")
+        else:
+            lacks += [f"{unmet.need} is missing: {unmet.remedy}" for unmet in trial.unmet((need,), host)]
+    return "; ".join(lacks)
+
+
+def version(release: str) -> tuple[int, ...]:
+    """Read the numbers at the start of a kernel release: (6, 1, 0) of `6.1.0-18-amd64`."""
+    found = re.match(r"\d+(?:\.\d+)*", release)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()
