@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/*
+ * What each change of state means. One worker per fact; tcp_changed() picks.
+ *
+ * The current task is the cause only where the caller says so: connect(), listen(), accept() and close() run in their process,
+ * everything else may run in whatever task the softirq interrupted.
+ */
+#ifndef OBI_TCP_WORKER_H
+#define OBI_TCP_WORKER_H
+
+static inline __attribute__((always_inline)) void tcp_count_lost(u32 place)
+{
+	OBI_ADD(tcp_lost, &place, 1);
+}
+
+/* A socket leaves `from` and enters `to`; 0 is outside. */
+static inline __attribute__((always_inline)) void tcp_move(u32 from, u32 to)
+{
+	if (from)
+		OBI_ADD(tcp_connections, &from, -1ULL);
+	if (to)
+		OBI_ADD(tcp_connections, &to, 1);
+}
+
+static inline __attribute__((always_inline)) void
+tcp_count_handshake(const struct tcp_connect_key *key, u64 duration_ns)
+{
+	struct tcp_handshake *row = OBI_LOOKUP(tcp_handshake_duration, key);
+	u32 slot = obi_slot(duration_ns, TCP_HANDSHAKE_FIRST, TCP_HANDSHAKE_BUCKETS);
+
+	if (!row) {
+		u32 first = 0;
+		struct tcp_handshake *zero = OBI_LOOKUP(tcp_zero_handshake, &first);
+
+		if (!zero)
+			return;
+		OBI_INSERT(tcp_handshake_duration, key, zero);
+		row = OBI_LOOKUP(tcp_handshake_duration, key);
+	}
+	if (!row) {
+		tcp_count_lost(TCP_LOST_ROW);
+		return;
+	}
+	if (slot < TCP_HANDSHAKE_BUCKETS)
+		__sync_fetch_and_add(&row->counts[slot], 1);
+	__sync_fetch_and_add(&row->sum_ns, duration_ns);
+}
+
+static inline __attribute__((always_inline)) void tcp_count_lifetime(const struct tcp_role_key *key,
+								     u64 duration_ns)
+{
+	struct tcp_lifetime *row = OBI_LOOKUP(tcp_connection_duration, key);
+	u32 slot = obi_slot(duration_ns, TCP_LIFETIME_FIRST, TCP_LIFETIME_BUCKETS);
+
+	if (!row) {
+		u32 first = 0;
+		struct tcp_lifetime *zero = OBI_LOOKUP(tcp_zero_lifetime, &first);
+
+		if (!zero)
+			return;
+		OBI_INSERT(tcp_connection_duration, key, zero);
+		row = OBI_LOOKUP(tcp_connection_duration, key);
+	}
+	if (!row) {
+		tcp_count_lost(TCP_LOST_ROW);
+		return;
+	}
+	if (slot < TCP_LIFETIME_BUCKETS)
+		__sync_fetch_and_add(&row->counts[slot], 1);
+	__sync_fetch_and_add(&row->sum_ns, duration_ns);
+}
+
+/* One connect with its outcome, and how long it took to get it (0: unknown). */
+static inline __attribute__((always_inline)) void tcp_count_connect(const struct tcp_socket *socket,
+								    u32 outcome, u64 duration_ns)
+{
+	struct tcp_connect_key key = {};
+
+	obi_owner_key(&key.owner, &socket->owner);
+	key.role = socket->role;
+	key.outcome = outcome;
+	if (!OBI_ADD(tcp_connects, &key, 1))
+		tcp_count_lost(TCP_LOST_ROW);
+	if (duration_ns)
+		tcp_count_handshake(&key, duration_ns);
+}
+
+static inline __attribute__((always_inline)) void tcp_count_bytes(const struct obi_owner *owner,
+								  u32 direction, u64 bytes)
+{
+	struct tcp_io_key key = {};
+
+	if (!bytes)
+		return;
+	obi_owner_key(&key.owner, owner);
+	key.direction = direction;
+	if (!OBI_ADD(tcp_io, &key, bytes))
+		tcp_count_lost(TCP_LOST_ROW);
+}
+
+/* Add what the connection carried since it was last looked at. */
+static inline __attribute__((always_inline)) void tcp_count_io(const struct tcp_source *source,
+							       struct tcp_socket *socket)
+{
+	u64 rx, tx;
+
+	tcp_read_bytes(source, &rx, &tx);
+	if (rx > socket->rx_counted) {
+		tcp_count_bytes(&socket->owner, TCP_RECEIVE, rx - socket->rx_counted);
+		socket->rx_counted = rx;
+	}
+	if (tx > socket->tx_counted) {
+		tcp_count_bytes(&socket->owner, TCP_TRANSMIT, tx - socket->tx_counted);
+		socket->tx_counted = tx;
+	}
+}
+
+static inline __attribute__((always_inline)) void tcp_remember(u64 id, struct tcp_socket *socket)
+{
+	if (OBI_INSERT(tcp_sockets, &id, socket))
+		tcp_count_lost(TCP_LOST_SOCKET);
+	else
+		tcp_move(0, socket->state);
+}
+
+/* In connect(): the current task is the owner. The local port is not chosen yet. */
+static inline __attribute__((always_inline)) void tcp_connecting(const struct tcp_source *source)
+{
+	struct tcp_socket socket = {};
+
+	obi_owner_now(&socket.owner);
+	tcp_read_endpoints(source, &socket);
+	socket.opened_ns = bpf_ktime_get_ns();
+	socket.state = OBI_TCP_SYN_SENT;
+	socket.role = TCP_ROLE_CLIENT;
+	socket.claimed = 1;
+	tcp_remember(tcp_socket_id(source), &socket);
+}
+
+static inline __attribute__((always_inline)) void
+tcp_listener_key_of(const struct tcp_socket *socket, struct tcp_listener_key *key)
+{
+	__builtin_memcpy(key->address, socket->local_address, 16);
+	key->netns = socket->netns;
+	key->port = socket->local_port;
+}
+
+/* In listen(): the current task is the owner of the listener. */
+static inline __attribute__((always_inline)) void tcp_listening(u64 id, struct tcp_socket *socket)
+{
+	struct tcp_listener_key key = {};
+	struct tcp_listener listener = {};
+
+	socket->state = OBI_TCP_LISTEN;
+	socket->role = TCP_ROLE_LISTENER;
+	socket->claimed = 1;
+	tcp_remember(id, socket);
+	tcp_listener_key_of(socket, &key);
+	listener.owner = socket->owner;
+	listener.socket = id;
+	if (OBI_UPDATE(tcp_listeners, &key, &listener))
+		tcp_count_lost(TCP_LOST_LISTENER);
+}
+
+static inline __attribute__((always_inline)) void tcp_listening_now(const struct tcp_source *source)
+{
+	struct tcp_socket socket = {};
+
+	obi_owner_now(&socket.owner);
+	tcp_read_endpoints(source, &socket);
+	tcp_listening(tcp_socket_id(source), &socket);
+}
+
+static inline __attribute__((always_inline)) void tcp_unlisten(u64 id,
+							       const struct tcp_socket *socket)
+{
+	struct tcp_listener_key key = {};
+	struct tcp_listener *listener;
+
+	tcp_listener_key_of(socket, &key);
+	listener = OBI_LOOKUP(tcp_listeners, &key);
+	if (listener && listener->socket == id)
+		OBI_DELETE(tcp_listeners, &key);
+}
+
+/* Who listens on the connection's local port: on its address, on any IPv6 address, on any IPv4 address. */
+static inline __attribute__((always_inline)) bool tcp_find_listener(const struct tcp_socket *socket,
+								    struct obi_owner *owner)
+{
+	struct tcp_listener_key key = {};
+	struct tcp_listener *listener;
+
+	tcp_listener_key_of(socket, &key);
+	listener = OBI_LOOKUP(tcp_listeners, &key);
+	if (!listener) {
+		__builtin_memset(key.address, 0, sizeof(key.address));
+		listener = OBI_LOOKUP(tcp_listeners, &key);
+	}
+	if (!listener) {
+		__builtin_memset(key.address + 10, 0xff, 2);
+		listener = OBI_LOOKUP(tcp_listeners, &key);
+	}
+	if (listener)
+		*owner = listener->owner;
+	return listener != 0;
+}
+
+/* A passive open: the listener's owner stands in until somebody accepts. */
+static inline __attribute__((always_inline)) void
+tcp_passive_established(const struct tcp_source *source)
+{
+	struct tcp_socket socket = {};
+
+	tcp_read_endpoints(source, &socket);
+	tcp_find_listener(&socket, &socket.owner);
+	socket.opened_ns = bpf_ktime_get_ns();
+	socket.established_ns = socket.opened_ns;
+	socket.handshake_ns = tcp_read_rtt_us(source) * 1000ULL;
+	socket.state = OBI_TCP_ESTABLISHED;
+	socket.role = TCP_ROLE_SERVER;
+	tcp_remember(tcp_socket_id(source), &socket);
+}
+
+static inline __attribute__((always_inline)) void tcp_established(const struct tcp_source *source,
+								  struct tcp_socket *socket)
+{
+	socket->established_ns = bpf_ktime_get_ns();
+	socket->handshake_ns = socket->established_ns - socket->opened_ns;
+	tcp_read_endpoints(source, socket);
+	tcp_count_connect(socket, TCP_OK, socket->handshake_ns);
+}
+
+/* The current task accepted the connection, or closes one that nobody was seen to accept. */
+static inline __attribute__((always_inline)) void tcp_claim(struct tcp_socket *socket)
+{
+	socket->claimed = 1;
+	obi_owner_now(&socket->owner);
+	tcp_count_connect(socket, TCP_OK, socket->handshake_ns);
+}
+
+static inline __attribute__((always_inline)) void tcp_count_end(const struct tcp_source *source,
+								struct tcp_socket *socket)
+{
+	struct tcp_role_key key = {};
+
+	if (!socket->claimed)
+		tcp_count_connect(socket, TCP_OK, socket->handshake_ns);
+	if (!socket->established_ns && !socket->seeded) {
+		tcp_count_connect(socket, tcp_read_outcome(source),
+				  bpf_ktime_get_ns() - socket->opened_ns);
+		return;
+	}
+	tcp_count_io(source, socket);
+	if (socket->seeded)
+		return;
+	obi_owner_key(&key.owner, &socket->owner);
+	key.role = socket->role;
+	tcp_count_lifetime(&key, bpf_ktime_get_ns() - socket->established_ns);
+}
+
+/*
+ * The last change of a socket. tcp_refresh may be in this row on another CPU, or on this one below us: then the row stays, marked
+ * closed, and the next refresh removes it. Both sides mark first and look second (the atomic add is the barrier).
+ */
+static inline __attribute__((always_inline)) void tcp_finish(const struct tcp_source *source,
+							     u64 id, struct tcp_socket *socket)
+{
+	tcp_move(socket->state, 0);
+	if (socket->role == TCP_ROLE_LISTENER) {
+		tcp_unlisten(id, socket);
+		OBI_DELETE(tcp_sockets, &id);
+		return;
+	}
+	__sync_fetch_and_add(&socket->closed, 1);
+	tcp_count_end(source, socket);
+	if (!socket->reading)
+		OBI_DELETE(tcp_sockets, &id);
+}
+
+static inline __attribute__((always_inline)) void tcp_changed(const struct tcp_source *source,
+							      int old_state, int new_state)
+{
+	u64 id = tcp_socket_id(source);
+	struct tcp_socket *socket;
+
+	if (new_state == OBI_TCP_SYN_SENT) {
+		tcp_connecting(source);
+		return;
+	}
+	if (new_state == OBI_TCP_LISTEN) {
+		tcp_listening_now(source);
+		return;
+	}
+	socket = OBI_LOOKUP(tcp_sockets, &id);
+	if (!socket) {
+		if (old_state == OBI_TCP_SYN_RECV && new_state == OBI_TCP_ESTABLISHED)
+			tcp_passive_established(source);
+		return;
+	}
+	if (new_state == OBI_TCP_CLOSE) {
+		tcp_finish(source, id, socket);
+		return;
+	}
+	/* Only close(), shutdown() and exit lead here, in their process. */
+	if (!socket->claimed && (new_state == OBI_TCP_FIN_WAIT1 || new_state == OBI_TCP_LAST_ACK))
+		tcp_claim(socket);
+	if (new_state == OBI_TCP_ESTABLISHED && !socket->established_ns && !socket->seeded)
+		tcp_established(source, socket);
+	tcp_move(socket->state, new_state);
+	socket->state = new_state;
+}
+
+#endif /* OBI_TCP_WORKER_H */
