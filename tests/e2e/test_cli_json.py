@@ -1,0 +1,101 @@
+"""Output for scripts: one JSON document on standard output, nothing else."""
+
+import json
+
+NOISY = """
+import pluggy
+print("plugins print when they are imported")
+from obi_core import Instrument, Kind, Mode, Probe
+class Noisy(Probe):
+    name = "noisy"
+    instruments = (Instrument("obi.noisy.x", Kind.COUNTER, "{x}", "X."),)
+    modes = (Mode("first", needs=("cap:no_such",)), Mode("second", loses=("obi.noisy.x",)))
+    def load(self, loader, mode):
+        print("and when they are loaded")
+    def collect(self):
+        return ()
+@pluggy.HookimplMarker("obi")
+def obi_register_probes():
+    return [Noisy]
+"""
+HANGING = NOISY.replace('print("and when they are loaded")', "import time; time.sleep(3600)").replace("noisy", "hanging")
+
+
+def only(document, name):
+    (found,) = [entry for entry in document if entry["name"] == name]
+    return found
+
+
+def test_the_doctor_s_document_has_a_probe_with_its_modes(obi):
+    done = obi("doctor", "--json")
+    document = json.loads(done.stdout)
+    assert set(document) == {"status", "node", "probes"}
+    assert document["status"] == done.returncode
+    tcp = only(document["probes"], "tcp")
+    assert set(tcp) == {"name", "dist", "version", "mode", "support", "loses", "reasons", "modes"}
+    assert [set(mode) for mode in tcp["modes"]] == [{"name", "ok", "reason", "detail", "loses"}] * len(tcp["modes"])
+    assert tcp["support"] in {"full", "degraded", "none"}
+    assert (tcp["mode"] is None) == (tcp["support"] == "none")
+    assert set(document["node"]) == {"kernel", "btf", "tracefs", "tracefs_problem", "cgroup2", "memory_cgroup", "capabilities"}
+
+
+def test_what_a_plugin_prints_does_not_get_into_the_document(obi, plugin_folder):
+    folder = plugin_folder("noisy", NOISY)
+    for command in (("doctor",), ("plugins", "list")):
+        done = obi(*command, "--json", "--plugins", "noisy", PYTHONPATH=str(folder))
+        json.loads(done.stdout)
+        assert "plugins print when they are imported" in done.stderr
+
+
+def test_a_degraded_probe_is_status_1_and_good_enough_for_preflight(obi, plugin_folder):
+    folder = plugin_folder("noisy", NOISY)
+    done = obi("doctor", "--json", "--plugins", "noisy", PYTHONPATH=str(folder))
+    (noisy,) = json.loads(done.stdout)["probes"]
+    assert (done.returncode, noisy["support"], noisy["mode"], noisy["loses"]) == (1, "degraded", "second", ["obi.noisy.x"])
+    assert [(mode["name"], mode["ok"], mode["reason"]) for mode in noisy["modes"]] == [
+        ("first", False, "missing_capability"),
+        ("second", True, "ok"),
+    ]
+    assert len(noisy["reasons"]) == 1
+    assert noisy["reasons"][0].startswith("first: cap:no_such is missing: ")
+    assert obi("doctor", "--preflight", "--plugins", "noisy", PYTHONPATH=str(folder)).returncode == 0
+
+
+def test_a_plugin_that_cannot_be_used_is_there_with_its_reason(obi, plugin_folder):
+    folder = plugin_folder("broken", "raise ValueError('no luck')")
+    done = obi("doctor", "--json", "--plugins", "broken", PYTHONPATH=str(folder))
+    (broken,) = json.loads(done.stdout)["probes"]
+    assert (done.returncode, broken["support"], broken["modes"]) == (3, "none", [])
+    assert "raised ValueError: no luck" in broken["reasons"][0]
+
+
+def test_a_required_probe_that_cannot_run_is_status_3_also_for_preflight(obi, plugin_folder):
+    plugin_folder("broken", "raise ValueError('no luck')")
+    folder = plugin_folder("noisy", NOISY)
+    words = ("doctor", "--preflight", "--plugins", "broken,noisy")
+    assert obi(*words, PYTHONPATH=str(folder)).returncode == 0
+    assert obi(*words, PYTHONPATH=str(folder), OBI_HTTP__REQUIRED="broken").returncode == 3
+
+
+def test_a_plugin_that_hangs_costs_the_doctor_its_deadline_only(obi, plugin_folder):
+    folder = plugin_folder("hanging", HANGING)
+    done = obi("doctor", "--json", "--plugins", "hanging", PYTHONPATH=str(folder), OBI_AGENT__STEP_DEADLINE_S="200ms")
+    (hanging,) = json.loads(done.stdout)["probes"]
+    assert (done.returncode, hanging["modes"][1]["reason"]) == (3, "step_hung")
+
+
+def test_the_list_of_plugins_says_which_are_enabled_and_imports_no_other(obi, plugin_folder):
+    folder = plugin_folder("noisy", NOISY)
+    done = obi("plugins", "list", "--json", PYTHONPATH=str(folder))
+    document = json.loads(done.stdout)
+    assert (done.returncode, done.stderr, set(document)) == (0, "", {"plugins"})
+    tcp, noisy = only(document["plugins"], "tcp"), only(document["plugins"], "noisy")
+    assert (tcp["dist"], tcp["enabled"], tcp["reason"]) == ("obi-plugin-tcp", True, "ok")
+    assert tcp["modes"][0] == "tp_btf"
+    assert (noisy["enabled"], noisy["reason"], noisy["modes"]) == (False, "not_listed", [])
+
+
+def test_the_version_is_a_document_too(obi):
+    document = json.loads(obi("version", "--json").stdout)
+    assert set(document) == {"obi", "python", "kernel", "machine"}
+    assert obi("--version").stdout.startswith(f"obi {document['obi']} (Python ")
