@@ -117,7 +117,8 @@ class TerminalSink(Sink):
                     if offered and view not in offered:
                         unsubscribe()
                         view, unsubscribe = offered[0], source.subscribe(offered[0])
-                    if turn % _HEAD_EVERY == 0:
+                    # Often at first, while probes start.
+                    if turn < _HEAD_EVERY or turn % _HEAD_EVERY == 0:
                         head = headline(self._resource, self._interval_s, source.metrics(), "")
                     turn += 1
                     self._draw(screen, source, view, head, log.last)
@@ -135,6 +136,8 @@ class TerminalSink(Sink):
         else:
             lines = lay_out(table, width, height - 1 - len(bottom))
             total, shown = len(table.rows) + table.missed, len(lines) - 1
+            if not total:
+                lines.append(fit(f"none now: {clean(table.view.description)}", width))
             count = f"{total} {clean(view)}" + (f", {shown} shown" if shown < total else "")
         first = fit(f"{head} · {count}" if count else head, width)
         screen.draw([first, *lines[: max(0, height - 1 - len(bottom))], *bottom][:height], bold=2)

@@ -1,13 +1,16 @@
 """The main job: `obi run` without arguments or backend shows this machine's TCP connections, by process."""
 
+import fcntl
 import os
 import pty
 import re
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import time
 import urllib.request
 
@@ -123,12 +126,13 @@ def test_a_terminal_shows_the_process_and_its_peer_in_a_table_that_is_redrawn_in
     )
     assert holder.stdout.readline() == "open\n"
     master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 140, 0, 0))
     agent = subprocess.Popen(
         [sys.executable, "-m", "obi_core", "run", *flags(ports)],
         stdin=slave,
         stdout=slave,
         stderr=slave,
-        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "140", "LINES": "50"},
+        env={**os.environ, "TERM": "xterm-256color"},
     )
     os.close(slave)
     seen = b""

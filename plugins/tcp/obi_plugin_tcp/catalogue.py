@@ -75,7 +75,7 @@ CONNECTIONS: Final = Instrument(
 
 CONNECTIONS_VIEW: Final = View(
     "connections",
-    "TCP connections that are open now",
+    "TCP connections that are open or being opened",
     (
         Column("peer", width=28),
         Column("role", width=6),
