@@ -64,7 +64,28 @@ static __always_inline void obi_owner_of(struct task_struct *task, struct obi_ow
 
 static __always_inline void obi_owner_now(struct obi_owner *owner)
 {
-	obi_owner_of((struct task_struct *)bpf_get_current_task(), owner);
+	struct task_struct *task, *leader;
+
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf)) {
+		/* Before 5.11. */
+		obi_owner_of((struct task_struct *)bpf_get_current_task(), owner);
+		return;
+	}
+	/* The verifier knows this task: plain loads instead of a helper call each. */
+	task = bpf_get_current_task_btf();
+	leader = task->group_leader;
+	if (obi_cgroup_v1)
+		owner->cgroup_id =
+			task->cgroups
+				->subsys[bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id)]
+				->cgroup->kn->id;
+	else
+		owner->cgroup_id = bpf_get_current_cgroup_id();
+	owner->start_ns = leader->start_boottime;
+	owner->tgid = task->tgid;
+	owner->_pad = 0;
+	/* Older kernels leave an older name's end behind a shorter one: stop at the NUL, so that one name is one key. */
+	BPF_CORE_READ_STR_INTO(&owner->comm, leader, comm);
 }
 #endif
 

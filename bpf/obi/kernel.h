@@ -67,6 +67,17 @@ enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
 #define OBI_TCP_CLOSING 11
 #define OBI_TCP_STATES 13
 
+/* include/net/tcp_states.h's neighbours: enum tcp_ca_state, ICSK_TIME_LOSS_PROBE */
+#define OBI_TCP_CA_RECOVERY 3
+#define OBI_TCP_CA_LOSS 4
+#define OBI_ICSK_TIME_LOSS_PROBE 5
+
+/* include/uapi/linux/bpf.h: what a sockops program is called for */
+#define OBI_SOCK_OPS_ACTIVE_ESTABLISHED 4
+#define OBI_SOCK_OPS_PASSIVE_ESTABLISHED 5
+#define OBI_SOCK_OPS_RTT 12
+#define OBI_SOCK_OPS_RTT_FLAG 8
+
 #ifndef OBI_BCC
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -102,8 +113,13 @@ struct sock_common {
 	unsigned long skc_flags;
 };
 
+typedef struct {
+	int counter;
+} atomic_t;
+
 struct sock {
 	struct sock_common __sk_common;
+	atomic_t sk_drops;
 	int sk_err;
 	__u16 sk_protocol;
 	__u16 sk_type;
@@ -113,12 +129,56 @@ struct inet_sock {
 	__be16 inet_sport;
 };
 
+struct inet_connection_sock {
+	__u8 icsk_ca_state : 5;
+	__u8 icsk_pending;
+};
+
 struct tcp_sock {
 	__u32 srtt_us;
 	__u32 total_retrans;
 	__u64 bytes_received;
 	__u64 bytes_sent;
 	__u64 bytes_retrans;
+};
+
+struct sk_buff {
+	char cb[48];
+};
+
+struct tcp_skb_cb {
+	union {
+		struct {
+			__u16 tcp_gso_segs;
+		};
+	};
+};
+
+enum sk_rst_reason {
+	SK_RST_REASON_NO_SOCKET = 1,
+	SK_RST_REASON_TCP_INVALID_ACK_SEQUENCE,
+	SK_RST_REASON_TCP_RFC7323_PAWS,
+	SK_RST_REASON_TCP_TOO_OLD_ACK,
+	SK_RST_REASON_TCP_ACK_UNSENT_DATA,
+	SK_RST_REASON_TCP_FLAGS,
+	SK_RST_REASON_TCP_OLD_ACK,
+	SK_RST_REASON_TCP_ABORT_ON_DATA,
+	SK_RST_REASON_INVALID_SYN,
+	SK_RST_REASON_TCP_ABORT_ON_CLOSE,
+	SK_RST_REASON_TCP_ABORT_ON_LINGER,
+	SK_RST_REASON_TCP_ABORT_ON_MEMORY,
+	SK_RST_REASON_TCP_STATE,
+	SK_RST_REASON_TCP_KEEPALIVE_TIMEOUT,
+	SK_RST_REASON_TCP_DISCONNECT_WITH_DATA,
+};
+
+struct bpf_sock;
+
+struct bpf_sock_ops {
+	__u32 op;
+	__u32 srtt_us;
+	__u32 bpf_sock_ops_cb_flags;
+	struct bpf_sock *sk;
 };
 
 struct socket {
@@ -157,6 +217,10 @@ struct cgroup_subsys_state {
 
 struct css_set {
 	struct cgroup_subsys_state *subsys[16];
+};
+
+enum bpf_func_id {
+	BPF_FUNC_get_current_task_btf = 158,
 };
 
 enum cgroup_subsys_id {

@@ -18,6 +18,8 @@
 #include <obi/attribution.h>
 #include <obi/entry.h>
 #include <obi/histogram.h>
+#include <obi/limit.h>
+#include <obi/sample.h>
 
 #ifndef OBI_BCC
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,4 +1,4 @@
-"""Shared by the kernel tests: the verbs fixture, built, and kernel headers for BCC."""
+"""Shared by the kernel tests: the fixtures verbs and limits, built, both loaders, and kernel headers for BCC."""
 
 import ctypes
 import importlib
@@ -6,6 +6,7 @@ import importlib.util
 import os
 import platform
 import shutil
+from contextlib import contextmanager
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -14,28 +15,27 @@ import pytest
 from obi_core import hatch
 from obi_core.host import Host
 from obi_core.kernel.bcc import BccLoader
+from obi_core.kernel.libbpf import LibbpfLoader
 from obi_core.model import LoadPlan, Mode, Program
 from obi_core.testing import plugin
 
-_SOURCE = Path(__file__).parents[1] / "fixtures" / "verbs" / "verbs.bpf.c"
+_FIXTURES = Path(__file__).parents[1] / "fixtures"
+_GETPPID = {"x86_64": 110, "aarch64": 173}[platform.machine()]
+"""Nobody else calls it, and it ignores what we pass."""
 
 
 class Verbs:
     """`tests/fixtures/verbs`, built into a package, and the workload that it counts."""
 
     package = "verbs_fixture"
+    number = _GETPPID
     mode = Mode("both", (Program("verbs_enter"), Program("verbs_exit")))
-    number = {"x86_64": 110, "aarch64": 173}[platform.machine()]
-    """getppid: nobody else calls it, and it ignores what we pass as a duration."""
     calls = 97
     durations = (1, 1_000, 1_500, 1_000_000, 1_000_000_000)
 
     def __init__(self, folder):
         self.folder = folder
-        package = folder / self.package
-        package.mkdir()
-        shutil.copy(_SOURCE, package)
-        hatch.build([package])
+        _build("verbs", folder / self.package)
 
     @property
     def by_duration(self):
@@ -43,13 +43,11 @@ class Verbs:
         return dict(zip(self.durations, (20, 20, 19, 19, 19), strict=True))
 
     def plan(self, *, live=1, constants=None, **entries):
-        ours = {"verbs_tgid": os.getpid(), "verbs_call": self.number}
+        ours = {"verbs_tgid": os.getpid(), "verbs_call": _GETPPID}
         return LoadPlan(ours | (constants or {}), {"verbs_records_on": live}, entries)
 
     def call(self, durations, count=calls):
-        syscall = ctypes.CDLL(None).syscall
-        for duration in islice(cycle(durations), count):
-            syscall(ctypes.c_long(self.number), ctypes.c_ulong(duration))
+        _call(islice(cycle(durations), count))
 
     def run(self, loaded, count=calls):
         for program in self.mode.programs:
@@ -65,13 +63,82 @@ class Verbs:
         return {name: rows[number] for number, name in enumerate(names)}
 
 
-@pytest.fixture(scope="session")
-def verbs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("verbs")
-    made = Verbs(folder)
+class Limits:
+    """`tests/fixtures/limits`, built into a package; each of its programs is a mode of its own."""
+
+    package = "limits_fixture"
+    sums = ("calls", "kept", "weight", "passed")
+    places = ("token", "key", "record")
+
+    def __init__(self, folder):
+        self.folder = folder
+        _build("limits", folder / self.package)
+        shutil.copy(_FIXTURES / "limits" / "probe.py", folder / self.package)
+
+    @property
+    def probe(self):
+        """`probe.py` of the fixture: a plugin."""
+        return importlib.import_module(f"{self.package}.probe")
+
+    def settings(self, **fields):
+        """Settings of the probe for this process."""
+        return self.probe.LimitsSettings(tgid=os.getpid(), call=_GETPPID, **fields)
+
+    def call(self, keys):
+        """Make one call with each key."""
+        _call(keys)
+
+    @contextmanager
+    def running(self, loader, program, *, seed=0, entries=None, **live):
+        """Load and attach one program; `live` without its prefix."""
+        constants = {"limits_tgid": os.getpid(), "limits_call": _GETPPID, "obi_sample_seed": seed}
+        plan = LoadPlan(constants, {f"limits_{name}": value for name, value in live.items()}, entries or {})
+        mode = Mode(program, (Program(f"limits_{program}"),))
+        with loader.load(self.package, "limits", mode, plan) as loaded:
+            loaded.attach(f"limits_{program}")
+            yield loaded
+
+    def summed(self, loaded):
+        """`enum limits_sum`, by name."""
+        return dict(zip(self.sums, dict(loaded.rows("limits_sums")).values(), strict=True))
+
+    def lost(self, loaded):
+        """`enum limits_place`, by name."""
+        return dict(zip(self.places, dict(loaded.rows("limits_lost")).values(), strict=True))
+
+
+def _call(arguments):
+    syscall, number = ctypes.CDLL(None).syscall, ctypes.c_long(_GETPPID)
+    for argument in arguments:
+        syscall(number, ctypes.c_ulong(argument))
+
+
+def _build(name, package):
+    package.mkdir()
+    (package / "__init__.py").touch()
+    shutil.copy(_FIXTURES / name / f"{name}.bpf.c", package)
+    hatch.build([package])
+
+
+@contextmanager
+def _importable(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         importlib.invalidate_caches()
+        yield
+
+
+@pytest.fixture(scope="session")
+def verbs(tmp_path_factory):
+    made = Verbs(tmp_path_factory.mktemp("verbs"))
+    with _importable(made.folder):
+        yield made
+
+
+@pytest.fixture(scope="session")
+def limits(tmp_path_factory):
+    made = Limits(tmp_path_factory.mktemp("limits"))
+    with _importable(made.folder):
         yield made
 
 
@@ -105,6 +172,12 @@ def bcc_loader(headers):
         return BccLoader(Host(), environ={**os.environ, "BCC_KERNEL_SOURCE": str(headers)}, **options)
 
     return make
+
+
+@pytest.fixture(params=["libbpf", "bcc"])
+def loader(request):
+    """Each of the two loaders."""
+    return request.getfixturevalue("bcc_loader")() if request.param == "bcc" else LibbpfLoader(Host())
 
 
 def _lack(sentence):

@@ -10,18 +10,12 @@ import pytest
 
 from obi_core.host import Host
 from obi_core.kernel.bcc import BccLoader
-from obi_core.kernel.libbpf import LibbpfLoader
 from obi_core.model import Mode, Program
 
 pytestmark = pytest.mark.kernel(needs=("cap:bpf", "cap:perfmon", "btf", "tracefs", "root", "cmd:clang"))
 
 _SLOTS = {0: 40, 2: 19, 40: 19, 63: 19}
 _GET_FD = {"prog_id": "bpf_prog_get_fd_by_id", "map_id": "bpf_map_get_fd_by_id", "link_id": "bpf_link_get_fd_by_id"}
-
-
-@pytest.fixture(params=["libbpf", "bcc"])
-def loader(request):
-    return request.getfixturevalue("bcc_loader")() if request.param == "bcc" else LibbpfLoader(Host())
 
 
 def test_every_verb_counts_exactly(loader, verbs):
