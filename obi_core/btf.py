@@ -5,9 +5,9 @@ Reads the `.BTF` section of a BPF object (Documentation/bpf/btf.rst). Bitfields 
 
 import ctypes
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from obi_core.errors import ObiError
@@ -33,6 +33,11 @@ _TAILS: Final = {
     _INT: (4, 0), _PTR: (0, 0), _ARRAY: (12, 0), _STRUCT: (0, 12), _UNION: (0, 12), _ENUM: (0, 8), _FWD: (0, 0),
     _TYPEDEF: (0, 0), _VOLATILE: (0, 0), _CONST: (0, 0), _RESTRICT: (0, 0), _FUNC: (0, 0), _FUNC_PROTO: (0, 8),
     _VAR: (4, 0), _DATASEC: (0, 12), _FLOAT: (0, 0), _DECL_TAG: (4, 0), _TYPE_TAG: (0, 0), _ENUM64: (0, 12),
+}  # fmt: skip
+# Which words of what follows the head are type numbers (a slice), and at which distance names stand.
+_WORDS: Final = {
+    _ARRAY: ((0, 2), 0), _STRUCT: ((1, None, 3), 3), _UNION: ((1, None, 3), 3), _DATASEC: ((0, None, 3), 0),
+    _FUNC_PROTO: ((1, None, 2), 2), _ENUM: ((0,), 2), _ENUM64: ((0,), 3),
 }  # fmt: skip
 _SIGNED: Final = {1: ctypes.c_int8, 2: ctypes.c_int16, 4: ctypes.c_int32, 8: ctypes.c_int64}
 _UNSIGNED: Final = {1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64}
@@ -60,6 +65,8 @@ class MapTypes:
 
     key: CType | None
     value: CType | None
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    """What `__uint` says in its definition: `type`, `max_entries`, `map_flags`, …"""
 
 
 def is_scalar(ctype: CType) -> bool:
@@ -83,6 +90,7 @@ class Btf:
         self._made: dict[int, CType] = {}
         with self._guarded():
             self._strings, self._types = _read(data)
+            self._check()
 
     def named(self, name: str) -> CType:
         """Make the ctypes type of a struct, union, enum, integer or typedef by its C name (without `struct`).
@@ -110,6 +118,16 @@ class Btf:
                 if raw.kind == _VAR and raw.name.startswith(RECORD_PREFIX)
             }
 
+    def _check(self) -> None:
+        """Follow every number and name, also of types that nobody asks for: libbpf before 1.3 does not, and crashes."""
+        for raw in self._types:
+            words = struct.unpack(f"<{len(raw.tail) // 4}I", raw.tail)
+            numbers, names = _WORDS.get(raw.kind, ((0,), 0))
+            own = raw.size if raw.kind in _ALIASES | {_PTR, _FUNC, _FUNC_PROTO, _VAR, _DECL_TAG} else 0
+            self._at(max(own, *words[slice(*numbers)], 0))
+            if names and max(words[::names], default=0) >= len(self._strings):
+                raise ValueError("a name past the end")
+
     def _variables(self, section: str) -> list[tuple[str, int]]:
         found = []
         for raw in self._types:
@@ -121,10 +139,20 @@ class Btf:
 
     def _map_types(self, name: str, number: int) -> MapTypes:
         types: dict[str, CType] = {}
+        numbers: dict[str, int] = {}
         for member, target, _, _ in self._members(self._types[self._bare(number)]):
             if member in ("key", "value"):
                 types[member] = self._pointee(target, f"map {name}, {member}")
-        return MapTypes(types.get("key"), types.get("value"))
+            elif (length := self._length(target)) is not None:
+                numbers[member] = length
+        return MapTypes(types.get("key"), types.get("value"), numbers)
+
+    def _length(self, number: int) -> int | None:
+        """The number in `int (*name)[number]`, which is how `__uint` writes one; None for a member of another form."""
+        pointer = self._types[self._bare(number)]
+        if pointer.kind == _PTR and (array := self._types[self._bare(pointer.size)]).kind == _ARRAY:
+            return int(struct.unpack("<III", array.tail)[2])
+        return None
 
     def _pointee(self, number: int, where: str) -> CType:
         pointer = self._types[self._bare(number)]

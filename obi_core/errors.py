@@ -74,7 +74,7 @@ class KernelError(ObiError):
         errno: Raw errno, positive; 0 where the kernel was not asked.
         log: The verifier's last meaningful line, empty if it said nothing.
         need: What is missing, in the words of `Mode.needs` (`btf`, `tracefs`, `tp:tcp/tcp_probe`), `hook:NAME` for a hook
-            that this kernel lacks, or `object`; empty where that is not known.
+            that this kernel lacks, `object`, or `budget`; empty where that is not known.
     """
 
     def __init__(

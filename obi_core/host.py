@@ -76,6 +76,12 @@ class Host:
         """Kernel release, as `uname -r` gives it."""
         return _text(self.proc / "sys/kernel/osrelease").strip()
 
+    def possible_cpus(self) -> int:
+        """CPUs that may ever be online: for so many the kernel keeps per-CPU values. At least 1."""
+        ranges = _text(self.sys / "devices/system/cpu/possible").strip().split(",")
+        bounds = [each.split("-") for each in ranges if each]
+        return sum(int(each[-1]) - int(each[0]) + 1 for each in bounds) or os.cpu_count() or 1
+
     def boot_epoch_ns(self) -> int:
         """Realtime clock at boot, ns: a boot-clock time plus this is a realtime one.
 

@@ -235,6 +235,7 @@ class Reason(Enum):
     LOAD_REFUSED = "load_refused"
     ATTACH_REFUSED = "attach_refused"
     OBJECT_MISSING = "object_missing"
+    OVER_BUDGET = "over_budget"
     IMPORT_RAISED = "import_raised"
     WRONG_TYPE = "wrong_type"
     WRONG_API = "wrong_api"

@@ -39,6 +39,12 @@ class BpfObject(Protocol):
 
     refused: Mapping[str, KernelError]
     """Optional programs that would not load or attach, by name."""
+    decode_lost: Mapping[str, int]
+    """Records thrown away because their size is not that of their type, by ring buffer or iterator program."""
+
+    @property
+    def attached(self) -> Iterable[str]:
+        """Programs attached now, by name."""
 
     def rows(self, map_name: str) -> Iterable[tuple[Any, Any]]:
         """Read a map in batches: (key, value), ctypes structs or integers; per-CPU values already summed."""

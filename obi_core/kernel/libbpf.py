@@ -102,6 +102,7 @@ class LibbpfLoader:
                 records=shipped.records,
                 hooks=Hooks(self._host.tracefs(), self._host.cgroup2()),
                 refused=refused,
+                without=shipped.maps_of(refused),
             )
             owned.pop_all()
             owned.callback(loaded.close)

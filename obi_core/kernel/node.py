@@ -1,4 +1,6 @@
-"""`OBI_SETTING` constants that are the same for every object on a node: those of `bpf/obi/attribution.h`."""
+"""`OBI_SETTING` constants that are the same for every object on a node: those of `bpf/obi/{attribution,sample}.h`."""
+
+import secrets
 
 from obi_core.host import Host
 
@@ -10,4 +12,8 @@ def node_constants(host: Host, *, by_process: bool = False) -> dict[str, int]:
         host: Which cgroup hierarchy tells containers apart.
         by_process: Whether rows of aggregates are kept per process rather than per process name and cgroup.
     """
-    return {"obi_cgroup_v1": int(host.memory_cgroup_v1()), "obi_by_process": int(by_process)}
+    return {
+        "obi_cgroup_v1": int(host.memory_cgroup_v1()),
+        "obi_by_process": int(by_process),
+        "obi_sample_seed": secrets.randbits(64),
+    }

@@ -45,6 +45,7 @@ class KernelObject:
         records: Type of what a ring buffer or an iterator program gives, by its name (`OBI_RECORD`).
         hooks: Where programs attach.
         refused: Optional programs that would not load.
+        without: Maps that the refused programs alone would have used: they were not made, and read as empty.
     """
 
     def __init__(
@@ -55,32 +56,46 @@ class KernelObject:
         records: Mapping[str, CType],
         hooks: Hooks,
         refused: Mapping[str, KernelError] | None = None,
+        without: Iterable[str] = (),
     ) -> None:
         self._programs = dict(programs)
         self._maps: dict[str, Map] = {}
         self._rings: dict[str, Ring] = {}
         self._records = dict(records)
+        self._unused = frozenset(without) - set(maps)
         self._hooks = hooks
         self._links: dict[str, int] = {}
         self._links_lock = threading.Lock()
         self._severed = False
         self._refused: dict[str, KernelError] = dict(refused or {})
         self.refused: Mapping[str, KernelError] = self._refused
-        self.decode_lost: Counter[str] = Counter()
-        """Records thrown away because their size is not that of their type, by ring or iterator program."""
+        self._decode_lost: Counter[str] = Counter()
+        self.decode_lost: Mapping[str, int] = self._decode_lost
         for name, loaded in maps.items():
             self._maps[name] = Map(name, loaded)
 
+    @property
+    def attached(self) -> tuple[str, ...]:
+        """Programs attached now, by name."""
+        with self._links_lock:
+            return tuple(self._links)
+
     def rows(self, map_name: str) -> Iterator[tuple[object, object]]:
-        """Read a map in batches; see `Map.rows`."""
+        """Read a map in batches; see `Map.rows`. One that only a refused program would have used is empty."""
+        if map_name in self._unused:
+            return iter(())
         return self._map(map_name).rows()
 
     def lookup(self, map_name: str, key: object) -> object | None:
         """Read one row; None if it is not there."""
+        if map_name in self._unused:
+            return None
         return self._map(map_name).lookup(key)
 
     def take(self, map_name: str, key: object) -> object | None:
         """Read and delete one row of a hash map; None if it was not there."""
+        if map_name in self._unused:
+            return None
         return self._map(map_name).take(key)
 
     def tune(self, name: str, value: int) -> None:
@@ -99,7 +114,7 @@ class KernelObject:
         if ring not in self._rings:
             self._rings[ring] = Ring(source)
         record = self._record(ring)
-        return decode_records(self._rings[ring].take(), record, ring, self.decode_lost)
+        return decode_records(self._rings[ring].take(), record, ring, self._decode_lost)
 
     def iterate(self, program: str, walk: str = "") -> Iterator[object]:
         """Run an `iter/…` program once and yield what it wrote.
@@ -115,7 +130,7 @@ class KernelObject:
         walked = self._map(walk).fd if walk else None
         record = self._record(program)
         output = run_iterator(program, loaded.section, loaded.fd, walked)
-        return decode_records(split_records(output, record), record, program, self.decode_lost)
+        return decode_records(split_records(output, record), record, program, self._decode_lost)
 
     def attach(self, program: str) -> None:
         """Attach one program; twice is once. An iterator has no hook: it runs in `iterate`.

@@ -1,10 +1,10 @@
 """What a plugin's wheel ships for the kernel, read but not loaded: programs, maps, types, constants."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
-from typing import Self
+from typing import Self, TypeVar
 
 from obi_core.btf import Btf, CType, MapTypes
 from obi_core.elf import ElfObject
@@ -12,6 +12,7 @@ from obi_core.errors import LoadError, ObiError
 from obi_core.model import LoadPlan, Mode
 
 CONSTANTS_SECTION = ".rodata"
+_Type = TypeVar("_Type")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Shipped:
         except (FileNotFoundError, ModuleNotFoundError) as error:
             message = f"{source} is missing: the plugin was not built; run `make bpf`, or install its wheel"
             raise LoadError(message, need="object") from error
+        except OSError as error:
+            raise LoadError(f"{source} cannot be read: {error.strerror}; install the plugin again", need="object") from error
         try:
             elf = ElfObject(data, source)
             return cls(source, data, elf, Btf(elf.section(".BTF"), source))
@@ -46,12 +49,19 @@ class Shipped:
     @cached_property
     def map_types(self) -> Mapping[str, MapTypes]:
         """Key and value types of every map."""
-        return self.btf.maps()
+        return self._decoded(self.btf.maps)
 
     @cached_property
     def records(self) -> Mapping[str, CType]:
         """Types that `OBI_RECORD` names."""
-        return self.btf.records()
+        return self._decoded(self.btf.records)
+
+    @staticmethod
+    def _decoded(read: Callable[[], dict[str, _Type]]) -> dict[str, _Type]:
+        try:
+            return read()
+        except ObiError as error:
+            raise LoadError(str(error), need="object") from error
 
     def check(self, mode: Mode, plan: LoadPlan) -> None:
         """Check that the object has whatever the mode and the settings name.

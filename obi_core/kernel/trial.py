@@ -26,6 +26,7 @@ _REASONS: Final[Mapping[str, Reason]] = {
     "tp": Reason.HOOK_MISSING,
     "hook": Reason.HOOK_MISSING,
     "object": Reason.OBJECT_MISSING,
+    "budget": Reason.OVER_BUDGET,
     **{need: reason for need, (reason, _) in _REMEDIES.items()},
 }
 """By the first word of `KernelError.need`."""
@@ -55,6 +56,16 @@ def unmet(needs: Iterable[str], host: Host) -> tuple[Unmet, ...]:
     return tuple(missing for need in needs if (missing := _look(need, host)) is not None)
 
 
+def unknown_needs(needs: Iterable[str]) -> str:
+    """Name the first need that is no word of ours, with those that are; empty if all are known."""
+    for need in needs:
+        kind, _, name = need.partition(":")
+        if need not in _REMEDIES and not (kind in ("cap", "tp") and name):
+            known = ", ".join(("cap:NAME", *_REMEDIES, "tp:CATEGORY/EVENT"))
+            return f"{need!r}, which is no known word; known are: {known}"
+    return ""
+
+
 def reason_of(error: Exception) -> Reason:
     """Give the reason code of an error of load or attach."""
     if isinstance(error, KernelError) and error.need:
@@ -72,9 +83,8 @@ def _look(need: str, host: Host) -> Unmet | None:
         return Unmet(need, Reason.MISSING_CAPABILITY, f"run it as root, or give the process CAP_{name.upper()}")
     if kind == "tp" and name:
         return _look_for_tracepoint(need, name, host.tracefs())
-    if need not in _REMEDIES:
-        known = ", ".join(("cap:NAME", *_REMEDIES, "tp:CATEGORY/EVENT"))
-        raise ValueError(f"a mode needs {need!r}, which is no known word; known are: {known}")
+    if unknown := unknown_needs((need,)):
+        raise ValueError(f"a mode needs {unknown}")
     present = {"btf": host.btf, "tracefs": host.tracefs, "cgroup2": host.cgroup2}[need]()
     return None if present is not None else Unmet(need, *_REMEDIES[need])
 

@@ -4,16 +4,26 @@ Files of one directory, a pool overlay, environment variables and flags become t
 and a probe's section (`ProbeSettings`) once its plugin is known.
 """
 
-from obi_core.settings.core import AgentSettings, CoreSettings, HttpSettings, MetricsSettings, OtlpSettings, ResourceSettings
+from obi_core.settings.core import (
+    AgentSettings,
+    BudgetSettings,
+    CoreSettings,
+    HttpSettings,
+    MetricsSettings,
+    OtlpSettings,
+    ResourceSettings,
+)
 from obi_core.settings.loading import Settings, load_settings
 from obi_core.settings.markers import Constant, Entries, Live, Marker
 from obi_core.settings.origin import Origin, Place
-from obi_core.settings.probe import ProbeSettings
+from obi_core.settings.probe import ProbeSettings, sized_by
 from obi_core.settings.sources import Given
-from obi_core.settings.values import Count, Listen, Names, Seconds
+from obi_core.settings.values import Bytes, Count, Listen, Names, Seconds, size_text
 
 __all__ = [
     "AgentSettings",
+    "BudgetSettings",
+    "Bytes",
     "Constant",
     "CoreSettings",
     "Count",
@@ -33,4 +43,6 @@ __all__ = [
     "Seconds",
     "Settings",
     "load_settings",
+    "size_text",
+    "sized_by",
 ]

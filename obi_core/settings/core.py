@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from obi_core.settings.values import Count, Listen, Names, OptionalNames, Pairs, Seconds
+from obi_core.settings.values import Bytes, Count, Listen, Names, OptionalNames, Pairs, Seconds
 
 
 class Section(BaseModel):
@@ -48,6 +48,17 @@ class HttpSettings(Section):
     required: Names = Field((), description="Probes without which the agent is not ready.")
 
 
+class BudgetSettings(Section):
+    """What a probe may cost at most."""
+
+    map_memory: Bytes = Field(
+        64 << 20, description="Kernel memory of one probe's maps, worked out before they are made; `obi doctor` prints it."
+    )
+    scale_maps: bool = Field(
+        True, description="Whether maps that are over the budget shrink until they fit; if not, the mode is refused."
+    )
+
+
 class OtlpSettings(Section):
     """Export over OTLP; off until an endpoint is set."""
 
@@ -81,5 +92,6 @@ class CoreSettings(BaseModel):
     agent: AgentSettings = Field(default_factory=AgentSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
+    budgets: BudgetSettings = Field(default_factory=BudgetSettings)
     otlp: OtlpSettings = Field(default_factory=OtlpSettings)
     resource: ResourceSettings = Field(default_factory=ResourceSettings)

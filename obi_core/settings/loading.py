@@ -11,7 +11,16 @@ from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from obi_core.settings.core import AgentSettings, CoreSettings, HttpSettings, MetricsSettings, OtlpSettings, ResourceSettings
+from obi_core.errors import ObiError, PluginError
+from obi_core.settings.core import (
+    AgentSettings,
+    BudgetSettings,
+    CoreSettings,
+    HttpSettings,
+    MetricsSettings,
+    OtlpSettings,
+    ResourceSettings,
+)
 from obi_core.settings.documents import read_directory, read_pool
 from obi_core.settings.merge import merged
 from obi_core.settings.origin import Layer, Origin, Place
@@ -39,6 +48,7 @@ class Settings:
             agent=self._section("agent", AgentSettings),
             metrics=self._section("metrics", MetricsSettings),
             http=self._section("http", HttpSettings),
+            budgets=self._section("budgets", BudgetSettings),
             otlp=self._section("otlp", OtlpSettings),
             resource=self._section("resource", ResourceSettings),
         )
@@ -48,8 +58,14 @@ class Settings:
 
         Raises:
             ConfigError: A key or value in it is wrong: file, line, nearest key.
+            PluginError: The plugin's settings class itself is broken.
         """
-        return self._section(name, settings_type)
+        try:
+            return self._section(name, settings_type)
+        except ObiError:
+            raise
+        except Exception as error:  # a stranger's validators and defaults may raise anything
+            raise PluginError(f"its settings class raised {type(error).__name__}; repair or unlist it", plugin=name) from error
 
     def unlisted(self, listed: Iterable[str], installed: Iterable[str] = ()) -> tuple[str, ...]:
         """Sections of plugins that are not listed: parsed, not validated.

@@ -2,7 +2,7 @@
 
 They stand in the annotation of a field::
 
-    rtt_every: Annotated[int, Live("tcp_rtt_every")] = Field(16, description="…")
+    rtt_every: Annotated[int, Live("tcp_rtt_every", shed=True)] = Field(16, description="…")
     slow_s: Annotated[float, Constant("tcp_slow_ns", scale=1_000_000_000)] = Field(0.2, description="…")
     max_owners: Annotated[int, Entries("tcp_connects")] = Field(8192, description="…")
 
@@ -27,6 +27,8 @@ class Live:
 
     c_name: str
     scale: float = 1
+    shed: bool = False
+    """The field is a sampling factor, one in so many: each level of load shedding doubles it. 0 stays 0."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,16 @@
 """What the settings of every probe have in common."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from obi_core.model import LoadPlan
-from obi_core.settings.markers import Constant, Entries, Live
+from obi_core.settings.markers import Constant, Entries, Live, Marker
 from obi_core.settings.values import Seconds
+
+_MOST_FACTOR: Final = (1 << 32) - 1
+"""A sampling factor is a u32 in C."""
 
 
 class ProbeSettings(BaseModel):
@@ -23,7 +27,6 @@ class ProbeSettings(BaseModel):
             TypeError: A marked field is not a number; a mistake of the plugin's author.
         """
         constants: dict[str, int] = {}
-        live: dict[str, int] = {}
         entries: dict[str, int] = {}
         for name, field in type(self).model_fields.items():
             number = _number(getattr(self, name), name)
@@ -31,11 +34,42 @@ class ProbeSettings(BaseModel):
                 match marker:
                     case Constant(c_name, scale):
                         _put(constants, c_name, number, scale)
-                    case Live(c_name, scale):
-                        _put(live, c_name, number, scale)
+                    case Live():
+                        pass
                     case Entries(map_name, scale):
                         _put(entries, map_name, number, scale)
-        return LoadPlan(constants, live, entries)
+        return LoadPlan(constants, self.live(), entries)
+
+    def live(self, level: int = 0) -> dict[str, int]:
+        """Values of the `OBI_LIVE` settings, by C name, at a level of load shedding.
+
+        Raises:
+            TypeError: A marked field is not a number; a mistake of the plugin's author.
+        """
+        live: dict[str, int] = {}
+        for name, field in type(self).model_fields.items():
+            for marker in field.metadata:
+                if isinstance(marker, Live):
+                    _put(live, marker.c_name, _number(getattr(self, name), name), marker.scale)
+                    if marker.shed and marker.c_name in live:
+                        live[marker.c_name] = min(live[marker.c_name] << level, _MOST_FACTOR)
+        return live
+
+    def differs_live_only(self, other: "ProbeSettings") -> bool:
+        """Whether a loaded object can follow from these settings to `other`: only `Live` fields differ, and none is None."""
+        for name, field in type(self).model_fields.items():
+            value = getattr(other, name)
+            if value != getattr(self, name):
+                markers = [marker for marker in field.metadata if isinstance(marker, Marker)]
+                if value is None or not markers or not all(isinstance(marker, Live) for marker in markers):
+                    return False
+        return True
+
+
+def sized_by(settings: ProbeSettings) -> Mapping[str, str]:
+    """Which field says how many entries each map has, by map name."""
+    fields = type(settings).model_fields.items()
+    return {marker.map_name: name for name, field in fields for marker in field.metadata if isinstance(marker, Entries)}
 
 
 def _number(value: object, name: str) -> Callable[[], float | None]:

@@ -10,6 +10,8 @@ from pydantic_core import CoreSchema, core_schema
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|h|d)?")
 _SECONDS: Final[Mapping[str | None, float]] = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(B|KiB|MiB|GiB)?")
+_UNITS: Final[Mapping[str | None, int]] = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _PORTS: Final = 65536
 
 
@@ -72,6 +74,26 @@ def seconds(value: object) -> object:
     return float(found[1]) * _SECONDS[found[2]]
 
 
+def octets(value: object) -> object:
+    """Read a size: a number of bytes, or text with a unit (`4096`, `64KiB`, `64MiB`, `1GiB`).
+
+    Raises:
+        ValueError: Neither.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("must be a size in bytes, such as 65536, 64KiB or 64MiB")
+    return round(float(found[1]) * _UNITS[found[2]])
+
+
+def size_text(count: int) -> str:
+    """Write a size for people, such as `512 B`, `64 MiB` or `8.4 MiB`."""
+    unit = next(unit for unit in ("GiB", "MiB", "KiB", "B") if count >= _UNITS[unit] or unit == "B")
+    return f"{count / _UNITS[unit]:.1f}".removesuffix(".0") + f" {unit}"
+
+
 def _number(value: object) -> object:
     # pydantic would take `true` for 1.
     if isinstance(value, bool):
@@ -105,6 +127,8 @@ Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0, le=86400 * 7, a
 """A duration above zero, in seconds."""
 Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
 """A whole number from 1."""
+Bytes = Annotated[int, BeforeValidator(octets), Field(ge=4096, le=1 << 40)]
+"""A size from a page to a tebibyte, in bytes."""
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 """A list; on the command line and in a variable: separated by commas."""
 OptionalNames = Annotated[tuple[str, ...] | None, BeforeValidator(_names)]
