@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     )
     from obi_core.probe import Probe
     from obi_core.resolver import Resolver, Subject
-    from obi_core.settings import Constant, CoreSettings, Entries, Live, ProbeSettings
+    from obi_core.settings import Constant, CoreSettings, Entries, Live, ProbeSettings, Seconds
     from obi_core.sink import Sink, Source, ViewTable
 
 __version__: Final = "0.1.0"
@@ -85,6 +85,7 @@ __all__ = [
     "Resolver",
     "Retired",
     "Row",
+    "Seconds",
     "Sink",
     "Source",
     "Span",
@@ -139,7 +140,7 @@ _HOMES: Final = {
     ),
     "obi_core.probe": ("Probe",),
     "obi_core.resolver": ("Resolver", "Subject"),
-    "obi_core.settings": ("Constant", "CoreSettings", "Entries", "Live", "ProbeSettings"),
+    "obi_core.settings": ("Constant", "CoreSettings", "Entries", "Live", "ProbeSettings", "Seconds"),
     "obi_core.sink": ("Sink", "Source", "ViewTable"),
 }
 

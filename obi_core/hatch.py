@@ -42,12 +42,15 @@ class BuildError(Exception):
 
 
 class BpfBuildHook(BuildHookInterface[BuilderConfig]):
-    """Builds BPF for the wheel target, standard and editable; sdists carry sources only."""
+    """Builds BPF for the wheel target, standard and editable; keeps sdists to sources."""
 
     PLUGIN_NAME = "obi-bpf"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
         """Build before hatchling packs, and have it pack what version control ignores."""
+        if self.target_name == "sdist":
+            # Where version control does not ignore them: an object in an sdist would be of the machine that packed it.
+            self.build_config.target_config.setdefault("exclude", []).extend(("*.bpf.o", "*.bcc.c"))
         if self.target_name != "wheel":
             return
         root = Path(self.root)

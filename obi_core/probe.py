@@ -48,6 +48,7 @@ class Probe(ABC):
     def __init__(self, settings: ProbeSettings) -> None:
         self.settings = settings
         self.wanted: frozenset[str] = frozenset()
+        self._level = 0
         self._open = ExitStack()
         self._bpf: BpfObject | None = None
 
@@ -78,18 +79,37 @@ class Probe(ABC):
 
     @abstractmethod
     def collect(self) -> Iterable[Yielded]:
-        """Yield cumulative rows, then drained events. One thread, every interval, under a deadline."""
+        """Yield cumulative rows. One thread, every interval, under a deadline."""
+
+    def drain(self) -> Iterable[Yielded]:
+        """Yield the events that the kernel has queued: every second between collections, and at the end of each.
+
+        Observations and losses may come along, rows of views may not. A probe that does not override it is not asked.
+        """
+        return ()
 
     def wants(self, view: View) -> bool:
         """Whether somebody looks at `view`: rows nobody looks at need not be read."""
         return view.name in self.wanted
 
-    def retune(self, settings: ProbeSettings) -> bool:  # noqa: ARG002 - the contract's signature
-        """Apply live fields; False asks for a restart."""
-        return False
+    def retune(self, settings: ProbeSettings) -> bool:
+        """Apply changed settings; False asks for a restart, and nothing has changed.
+
+        The default applies a change of `Live` fields alone.
+        """
+        if not self.settings.differs_live_only(settings):
+            return False
+        self.settings = settings
+        self._tune()
+        return True
 
     def shed(self, level: int) -> None:
-        """Cost less; 0 restores."""
+        """Cost less the higher the level; 0 restores.
+
+        The default doubles the fields marked `Live(…, shed=True)` with each level.
+        """
+        self._level = level
+        self._tune()
 
     @final
     def sever(self) -> None:
@@ -102,3 +122,8 @@ class Probe(ABC):
         """Close everything this probe opened, last first. Idempotent; safe after half a start."""
         self._bpf = None
         self._open.close()
+
+    def _tune(self) -> None:
+        if self._bpf is not None:
+            for name, value in self.settings.live(self._level).items():
+                self._bpf.tune(name, value)

@@ -121,19 +121,20 @@ class Bus:
                 return
         self._mailbox.ask(register)
 
-    def publish(self, probe: str, generation: int, batch: Sequence[Yielded]) -> bool:
-        """Hand over what one collection yielded; the caller leaves `batch` alone from then on. Never waits.
+    def publish(self, probe: str, generation: int, batch: Sequence[Yielded], *, whole: bool = True) -> bool:
+        """Hand over what one collection yielded, or one drain; the caller leaves `batch` alone from then on. Never waits.
 
         Args:
             probe: A registered probe.
             generation: Grows with each attach; keys are told apart by it.
             batch: All of one collection: cumulative rows, all rows of the wanted views, drained events.
+            whole: False: events drained between two collections; the views stay as they are.
 
         Returns:
             False if there was no room: its entries are counted as lost at `queue`. Nothing of a metric is lost with them,
             because values are cumulative and the bus keeps what ends in a refused batch; its spans and log events are.
         """
-        return self._mailbox.put(Batch(probe, generation, batch))
+        return self._mailbox.put(Batch(probe, generation, batch, whole))
 
     def end(self, probe: str, generation: int) -> None:
         """End all keys of a generation (detach, mode change) after what was published before; never refused.
@@ -255,6 +256,5 @@ class Bus:
                 self._losses.count(batch.probe, Place(other.place), other.count, other.cause)
             else:
                 rows.append(other)
-        # A batch of nothing but drained events is no collection: it says nothing about the rows of a view.
-        if rows or len(others) < len(batch.entries) or not batch.entries:
+        if batch.whole:
             self._views.replace(batch.probe, rows)

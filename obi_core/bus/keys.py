@@ -1,6 +1,6 @@
 """Keys of one probe: which kernel row feeds which series, generation by generation."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 
 from obi_core.bus.bindings import Binding, binding_type
@@ -8,7 +8,7 @@ from obi_core.bus.late import LateBinder, Waiting, merged
 from obi_core.bus.losses import Place
 from obi_core.bus.moment import Moment
 from obi_core.bus.series import Series, SeriesSet
-from obi_core.model import LogEvent, Loss, Observation, Owner, Retired, Row, Span, Yielded
+from obi_core.model import Instrument, LogEvent, Loss, Observation, Owner, Retired, Row, Span, Yielded
 from obi_core.resolver import Subject
 
 Other = Row | Span | LogEvent | Loss
@@ -16,6 +16,18 @@ Other = Row | Span | LogEvent | Loss
 
 class UndeclaredError(ValueError):
     """An observation does not fit what its probe declared; the text says how."""
+
+
+def check_values(instrument: Instrument, attributes: Mapping[str, object]) -> Mapping[str, object]:
+    """Check that attributes have values that every sink can carry: a backend refuses a whole request for one that it cannot.
+
+    Raises:
+        UndeclaredError: One is neither text nor a whole number.
+    """
+    for name, value in attributes.items():
+        if not isinstance(value, str | int):
+            raise UndeclaredError(f"{instrument.name} has the {name} {value!r:.80}, which is neither text nor a whole number")
+    return attributes
 
 
 class Keys:
@@ -87,7 +99,7 @@ class Generation:
                     series.time_ns = now.real_ns
                     series.point = None
                     keys.series.changed = True
-                except (KeyError, TypeError, ValueError) as error:
+                except (AttributeError, KeyError, TypeError, ValueError) as error:
                     self._refuse(entry, error)
             elif isinstance(entry, Retired):
                 for keys in self._keys.values():
@@ -109,7 +121,7 @@ class Generation:
         instrument = keys.series.instrument
         if seen.instrument is not instrument and seen.instrument != instrument:
             raise UndeclaredError(f"{instrument.name} is declared otherwise than it is observed")
-        surplus = seen.attributes.keys() - set(instrument.attributes)
+        surplus = check_values(instrument, seen.attributes).keys() - set(instrument.attributes)
         if surplus:
             raise UndeclaredError(f"{instrument.name} does not declare the attribute {', '.join(sorted(surplus))}")
         if len(keys.bindings) >= self._key_limit and keys.swept < self._number:

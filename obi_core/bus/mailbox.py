@@ -17,11 +17,13 @@ from obi_core.model import Observation, Retired, Yielded
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one collection of one probe yielded."""
+    """What one collection of one probe yielded, or a part of it."""
 
     probe: str
     generation: int
     entries: Sequence[Yielded]
+    whole: bool = True
+    """Whether it is all of a collection, with all rows of the wanted views; a part says nothing of them."""
 
 
 Message = Batch | Callable[[], None]
@@ -107,4 +109,4 @@ class Mailbox:
         kept = self._kept.get(batch.probe)
         before = list(kept.entries) if kept is not None and kept.generation == batch.generation else []
         if len(before) + len(last) <= self._endings and before + last:
-            self._kept[batch.probe] = Batch(batch.probe, batch.generation, before + last)
+            self._kept[batch.probe] = Batch(batch.probe, batch.generation, before + last, whole=False)

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from obi_core.errors import PluginError
 from obi_core.host import Host
+from obi_core.kernel.budget import MapMemory
 from obi_core.kernel.libbpf import LibbpfLoader
 from obi_core.kernel.node import node_constants
 from obi_core.model import Mode, Reason
@@ -14,7 +16,7 @@ from obi_core.probe import Probe
 from obi_core.runtime.attempt import attempt
 from obi_core.runtime.registry import Plugin, discover
 from obi_core.runtime.status import Attempt
-from obi_core.settings import ProbeSettings, Settings
+from obi_core.settings import BudgetSettings, ProbeSettings, Settings, size_text
 
 _SUPPORT: Final = {False: "full", True: "degraded"}
 
@@ -52,6 +54,7 @@ class Finding:
             "mode": self.best.mode if self.best else None,
             "support": self.support,
             "loses": list(self.best.loses) if self.best else [],
+            "map_memory": self.best.memory.document() if self.best and self.best.memory else None,
             "reasons": ([self.problem] if self.problem else []) + [f"{mode.mode}: {mode.detail}" for mode in refused],
             "modes": [
                 {
@@ -82,17 +85,22 @@ def examine(settings: Settings, host: Host) -> tuple[Finding, ...]:
 def _examine(plugin: Plugin, settings: Settings, host: Host) -> Finding:
     if plugin.probe is None:
         return Finding(plugin.name, plugin.dist, plugin.version, (), plugin.detail, plugin.reason)
-    own = settings.probe(plugin.name, plugin.probe.settings_type)
-    deadline_s = 2 * settings.core.agent.step_deadline_s
-    modes = tuple(_try(plugin.probe, own, mode, host, deadline_s) for mode in plugin.probe.modes)
+    try:
+        own = settings.probe(plugin.name, plugin.probe.settings_type)
+    except PluginError as error:
+        return Finding(plugin.name, plugin.dist, plugin.version, (), str(error), Reason.STEP_RAISED)
+    deadline_s, budgets = 2 * settings.core.agent.step_deadline_s, settings.core.budgets
+    modes = tuple(_try(plugin.probe, own, mode, host, budgets, deadline_s) for mode in plugin.probe.modes)
     return Finding(plugin.name, plugin.dist, plugin.version, modes)
 
 
-def _try(probe: type[Probe], settings: ProbeSettings, mode: Mode, host: Host, deadline_s: float) -> Attempt:
+def _try(
+    probe: type[Probe], settings: ProbeSettings, mode: Mode, host: Host, budgets: BudgetSettings, deadline_s: float
+) -> Attempt:
     # On a thread of its own, so that a plugin that hangs costs the deadline and not the doctor.
     loader = LibbpfLoader(host, node_constants(host))
     done: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
-    threading.Thread(target=lambda: done.put(attempt(probe, settings, mode, loader, host)), daemon=True).start()
+    threading.Thread(target=lambda: done.put(attempt(probe, settings, mode, loader, host, budgets)), daemon=True).start()
     try:
         return done.get(timeout=deadline_s)
     except queue.Empty:
@@ -121,9 +129,19 @@ def text(facts: Mapping[str, object], found: Sequence[Finding]) -> Iterator[str]
     for finding in found:
         best = finding.best
         mode = f", mode {best.mode}" if best else f" ({finding.reason.value}: {finding.problem})" if finding.problem else ""
-        yield f"{finding.name} ({finding.dist} {finding.version}): {finding.support}{mode}"
+        maps = _maps(best.memory) if best and best.memory else ""
+        yield f"{finding.name} ({finding.dist} {finding.version}): {finding.support}{mode}{maps}"
         for tried in finding.modes:
             loses = f", loses {', '.join(tried.loses)}" if tried.loses else ""
-            yield f"  {tried.mode:<14} " + (f"yes{loses}" if tried.ok else f"no: {tried.reason.value}: {tried.detail}")
+            yield f"  {tried.mode:<14} " + (
+                f"yes{loses}{tried.detail and f': {tried.detail}'}"
+                if tried.ok
+                else f"no: {tried.reason.value}: {tried.detail}"
+            )
     if not found:
         yield "no probe is installed; `pip install obi-plugin-tcp` is a start"
+
+
+def _maps(memory: MapMemory) -> str:
+    growing = f" and what {', '.join(memory.uncounted)} grows to" if memory.uncounted else ""
+    return f", maps {size_text(memory.planned)}{growing} of {size_text(memory.budget)}" if memory.maps else ""

@@ -1,6 +1,8 @@
 """Whether it is worth starting: on a node where no mode of any probe has what it needs, one sentence says so at once."""
 
-from obi_core.errors import HostError
+from contextlib import suppress
+
+from obi_core.errors import HostError, PluginError
 from obi_core.host import Host
 from obi_core.kernel import trial
 from obi_core.model import Mode
@@ -24,7 +26,8 @@ def refuse_if_hopeless(settings: Settings, host: Host) -> None:
     # a mistake in the configuration is told before what the node lacks
     settings.unlisted([probe.name for probe in probes], [plugin.name for plugin in plugins])
     for probe in probes:
-        settings.probe(probe.name, probe.settings_type)
+        with suppress(PluginError):  # the agent goes on without that one
+            settings.probe(probe.name, probe.settings_type)
     missing = [_missing(probe, host) for probe in probes]
     if probes and all(missing):
         raise HostError(f"no probe can run here: {'; '.join(missing)}")

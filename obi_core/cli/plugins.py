@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from obi_core.cli.logs import logging_to
 from obi_core.cli.options import LOOK, add_settings, located, settings_of
 from obi_core.cli.output import say, say_document
+from obi_core.model import Reason
+from obi_core.runtime.strangers import one_line
 
 if TYPE_CHECKING:
     from obi_core.runtime.registry import Plugin
@@ -49,18 +51,27 @@ def _document(plugin: "Plugin") -> dict[str, object]:
         "name": plugin.name,
         "dist": plugin.dist,
         "version": plugin.version,
-        "enabled": probe is not None,
+        "enabled": plugin.reason is Reason.OK,
         "reason": plugin.reason.value,
         "detail": plugin.detail,
         "modes": [mode.name for mode in probe.modes] if probe else [],
         "instruments": [instrument.name for instrument in probe.instruments] if probe else [],
         "views": [view.name for view in probe.views] if probe else [],
+        "sinks": [sink.name for sink in plugin.sinks],
     }
 
 
 def _line(plugin: "Plugin") -> str:
-    dist = f"{plugin.dist} {plugin.version}".strip()
-    if plugin.probe is None:
-        return f"{plugin.name:<12} {dist:<32} {plugin.reason.value}: {plugin.detail}"
-    modes = ", ".join(mode.name for mode in plugin.probe.modes)
-    return f"{plugin.name:<12} {dist:<32} enabled, modes {modes}"
+    name, dist = one_line(plugin.name), one_line(f"{plugin.dist} {plugin.version}")
+    return f"{name:<12} {dist:<32} {_state(plugin)}"
+
+
+def _state(plugin: "Plugin") -> str:
+    if plugin.reason is not Reason.OK:
+        return f"{plugin.reason.value}: {plugin.detail}"
+    parts = (
+        ("modes", [mode.name for mode in plugin.probe.modes] if plugin.probe else []),
+        ("sinks", [sink.name for sink in plugin.sinks]),
+        ("resolvers", [resolver.__name__ for resolver in plugin.resolvers]),
+    )
+    return ", ".join(("enabled", *(f"{what} {', '.join(names)}" for what, names in parts if names)))

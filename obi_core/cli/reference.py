@@ -11,7 +11,8 @@ from typing import Annotated, Final, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from obi_core.settings import CoreSettings, Listen, ProbeSettings
+from obi_core.settings import CoreSettings, Listen, ProbeSettings, size_text
+from obi_core.settings.values import octets
 
 _HEAD: Final = """\
 # Settings
@@ -22,9 +23,10 @@ All `*.yaml` files of one directory (`--config DIR` or `OBI_CONFIG`), never thos
 section stands in one file. Precedence: command line > environment > `pools/<pool>.yaml` (chosen by `OBI_POOL`) > files >
 defaults. Mappings are merged key by key, anything else is replaced.
 
-A duration is a number of seconds or has a unit: `500ms`, `2s`, `1m`, `1h`; it is above zero and at most seven days. In a
-variable and on the command line a list is written `a,b`, a mapping `key=value,key=value`. Variables without `__` are not
-read, except `OBI_CONFIG` and `OBI_POOL`.
+A duration is a number of seconds or has a unit: `500ms`, `2s`, `1m`, `1h`; it is above zero and at most seven days. A
+size is a number of bytes or has a unit: `64KiB`, `64MiB`, `1GiB`; it is from 4 KiB to 1024 GiB. In a variable and on the
+command line a list is written `a,b`, a mapping `key=value,key=value`. Variables without `__` are not read, except
+`OBI_CONFIG` and `OBI_POOL`.
 """
 _PROBE: Final = "Every probe has a section of its name with this key; its own keys are in the README of its plugin."
 _DURATIONS: Final = "_s"
@@ -59,6 +61,8 @@ def _section(name: str, model: type[BaseModel], about: str) -> Iterator[str]:
 
 
 def _allowed(key: str, field: FieldInfo) -> str:
+    if _is_size(field):
+        return "size"
     return "duration" if key.endswith(_DURATIONS) else ", ".join([_words(field.annotation), *_bounds(field)])
 
 
@@ -95,12 +99,18 @@ def _bounds(field: FieldInfo) -> Iterator[str]:
                 yield f"{sign} {bound}"
 
 
+def _is_size(field: FieldInfo) -> bool:
+    return any(getattr(constraint, "func", None) is octets for constraint in field.metadata)
+
+
 def _default(key: str, field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True, validated_data={})
     if value is None or value in ((), {}):
         return ""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if _is_size(field):
+        return f"`{size_text(value).replace(' ', '')}`"
     return f"`{value:g}s`" if key.endswith(_DURATIONS) and isinstance(value, float) else f"`{value}`"
 
 

@@ -8,12 +8,12 @@ import logging
 import os
 import queue
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint
 from typing import Final
 
 from obi_core.bus import Bus
-from obi_core.errors import ConfigError, HostError
+from obi_core.errors import ConfigError, HostError, PluginError
 from obi_core.host import Host
 from obi_core.identity import ProcessResolver, resource_attributes
 from obi_core.identity.resource import agent_version
@@ -152,7 +152,7 @@ class Agent:
             series_limit=core.metrics.series_limit,
             bind_grace_s=core.metrics.bind_grace_s,
         )
-        self._runners = tuple(self._runner(plugin, plugin.probe, bus) for plugin in usable if plugin.probe)
+        self._runners = tuple(self._runners_of(usable, bus))
         if not self._runners:
             raise self._nothing_runs()
         sinks: list[type[Sink]] = [*builtin.obi_register_sinks(), *(sink for plugin in usable for sink in plugin.sinks)]
@@ -170,6 +170,17 @@ class Agent:
         self._outputs.start(bus)
         for runner in self._runners:
             runner.start()
+
+    def _runners_of(self, plugins: Iterable[Plugin], bus: Bus) -> Iterator[Runner]:
+        for plugin in plugins:
+            if plugin.probe is None:
+                continue
+            try:
+                yield self._runner(plugin, plugin.probe, bus)
+            except PluginError as error:
+                broken = Status(plugin.name, ProbeState.QUARANTINED, Reason.STEP_RAISED, detail=str(error))
+                self._broken = (*self._broken, broken)
+                self._held.append(broken)
 
     def _runner(self, plugin: Plugin, probe: type[Probe], bus: Bus) -> Runner:
         agent = self._settings.core.agent
@@ -189,6 +200,7 @@ class Agent:
             interval_s=settings.interval_s or agent.interval_s,
             step_deadline_s=agent.step_deadline_s,
             collect_deadline_s=agent.collect_deadline_s,
+            budgets=self._settings.core.budgets,
         )
         return Runner(plan, self._inbox.put)
 

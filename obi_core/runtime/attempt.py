@@ -7,11 +7,15 @@ from obi_core.errors import HostError, KernelError
 from obi_core.host import Host
 from obi_core.kernel import trial
 from obi_core.kernel.base import Loader
+from obi_core.kernel.budget import BudgetedLoader
 from obi_core.model import Mode, Reason
 from obi_core.probe import Probe
+from obi_core.runtime.declared import UndeclaredError
+from obi_core.runtime.guard import Guard
 from obi_core.runtime.registry import ISOLATED
 from obi_core.runtime.status import Attempt
-from obi_core.settings import ProbeSettings
+from obi_core.runtime.strangers import said
+from obi_core.settings import BudgetSettings, ProbeSettings, sized_by
 
 Step = Callable[[str, Callable[[], None]], None]
 """Runs one named step of a probe."""
@@ -25,8 +29,10 @@ def plainly(_name: str, call: Callable[[], None]) -> None:
     call()
 
 
-def begin(probe: Probe, mode: Mode, loader: Loader, host: Host, run: Step = plainly) -> Attempt:
-    """Load and attach in one mode; if the node refuses, close again what was opened.
+def begin(
+    probe: Probe, mode: Mode, loader: Loader, host: Host, run: Step = plainly, *, budgets: BudgetSettings | None = None
+) -> Attempt:
+    """Load and attach in one mode; if the node or the budget refuses, close again what was opened.
 
     Args:
         probe: Fresh, not loaded.
@@ -34,17 +40,30 @@ def begin(probe: Probe, mode: Mode, loader: Loader, host: Host, run: Step = plai
         loader: Loads its object.
         host: What the node has.
         run: Runs each of the steps `load`, `attach` and `detach`.
+        budgets: What the probe may cost; None: map memory is neither planned nor bounded.
     """
     if missing := trial.unmet(mode.needs, host):
         detail = "; ".join(f"{unmet.need} is missing: {unmet.remedy}" for unmet in missing)
         return Attempt(mode.name, False, missing[0].reason, detail, ())
+    if budgets is not None:
+        loader = BudgetedLoader(loader, budgets, host.possible_cpus(), _keys(probe))
+    guard = Guard(loader, mode)
     try:
-        run("load", lambda: probe.load(loader, mode))
+        run("load", lambda: probe.load(guard, mode))
         run("attach", lambda: probe.attach(mode))
+        guard.check()
     except REFUSALS as error:
         run("detach", probe.detach)
         return Attempt(mode.name, False, trial.reason_of(error), str(error), ())
-    return Attempt(mode.name, True, Reason.OK, "", losses(probe, mode))
+    memory = loader.memory if isinstance(loader, BudgetedLoader) else None
+    if memory is None:
+        return Attempt(mode.name, True, Reason.OK, "", losses(probe, mode))
+    return Attempt(mode.name, True, Reason.OK, memory.detail, (*losses(probe, mode), *memory.loses), memory)
+
+
+def _keys(probe: Probe) -> dict[str, str]:
+    """The dotted key of the setting behind the size of each map."""
+    return {map_name: f"{probe.name}.{field}" for map_name, field in sized_by(probe.settings).items()}
 
 
 def losses(probe: Probe, mode: Mode) -> tuple[str, ...]:
@@ -57,13 +76,22 @@ def losses(probe: Probe, mode: Mode) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*mode.loses, *lost)))
 
 
-def attempt(probe_class: type[Probe], settings: ProbeSettings, mode: Mode, loader: Loader, host: Host) -> Attempt:
+def attempt(
+    probe_class: type[Probe],
+    settings: ProbeSettings,
+    mode: Mode,
+    loader: Loader,
+    host: Host,
+    budgets: BudgetSettings | None = None,
+) -> Attempt:
     """Try one mode and undo it: what the doctor shows. Never raises for what the probe or the node does."""
     try:
         probe = probe_class(settings)
         try:
-            return begin(probe, mode, loader, host)
+            return begin(probe, mode, loader, host, budgets=budgets)
         finally:
             probe.detach()
+    except UndeclaredError as error:
+        return Attempt(mode.name, False, Reason.UNDECLARED, str(error), ())
     except ISOLATED as error:  # a stranger's steps may raise anything
-        return Attempt(mode.name, False, Reason.STEP_RAISED, f"{type(error).__name__}: {error}", ())
+        return Attempt(mode.name, False, Reason.STEP_RAISED, said(error), ())

@@ -9,6 +9,9 @@ from obi_core.model import ProbeState
 from obi_core.runtime.registry import ISOLATED
 from obi_core.runtime.status import Status
 
+_MOST_LOSSES: Final = 3
+"""Losses named in a log line."""
+
 _log: Final = logging.getLogger("obi.probe")
 
 
@@ -45,8 +48,10 @@ def sentence(status: Status) -> str:
         parts.append(f" in mode {status.mode}")
     if status.reason.value not in ("ok", "starting", "stopped"):
         parts.append(f" ({status.reason.value})")
-    if status.degraded:
-        parts.append(f", degraded: without {', '.join(status.loses)}")
     if status.detail:
         parts.append(f": {status.detail}")
+    if status.degraded:
+        more = len(status.loses) - _MOST_LOSSES
+        rest = f"; and {more} more, which obi doctor lists" if more > 0 else ""
+        parts.append(f"; degraded, it loses: {'; '.join(status.loses[:_MOST_LOSSES])}{rest}")
     return "".join(parts)

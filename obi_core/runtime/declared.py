@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Final
 
-from obi_core.model import Instrument, LogEvent, Loss, Observation, Retired, Row, Span, View, Yielded
+from obi_core.model import Instrument, LogEvent, Loss, Observation, Owner, Retired, Row, Span, View, Yielded
 from obi_core.probe import Probe
+from obi_core.runtime.strangers import is_a, shown
 
 MOST: Final = 500_000
 """Entries of one collection; a probe that yields more floods."""
@@ -20,44 +21,87 @@ class Declared:
     def __init__(self, probe: type[Probe]) -> None:
         self._instruments = {id(instrument): instrument for instrument in probe.instruments}
         self._views = {id(view): view for view in probe.views}
+        self.drains = probe.drain is not Probe.drain
+        """Whether the probe has events between collections."""
 
-    def gather(self, items: Iterable[Yielded], most: int = MOST) -> list[Yielded]:
-        """Take everything that one collection yields.
+    def collection(self, probe: Probe) -> list[Yielded]:
+        """Take one collection: what `collect` yields, then the queued events, then what could not be decoded; see `gather`."""
+        return self.gather(probe.collect()) + self.drained(probe) + undecoded(probe)
+
+    def drained(self, probe: Probe) -> list[Yielded]:
+        """Take the queued events alone; see `gather`. Rows of a view come all or not at all, so they are refused."""
+        if not self.drains:
+            return []
+        batch = self.gather(probe.drain(), step="drain")
+        for item in batch:
+            if isinstance(item, Row):
+                raise UndeclaredError(f"drain filled view {item.view.name!r}, which only collect may")
+        return batch
+
+    def gather(self, items: Iterable[Yielded], most: int = MOST, *, step: str = "collect") -> list[Yielded]:
+        """Take everything that one step yields.
 
         Raises:
             UndeclaredError: An entry of another type, or of an instrument or view that the probe does not declare.
             OverflowError: More than `most` entries.
         """
+        if not isinstance(items, Iterable):
+            raise UndeclaredError(f"{step} returned {shown(items)}, which is nothing to go through: yield observations")
         batch: list[Yielded] = []
         for item in items:
             if isinstance(item, Observation):
                 # By identity first: an instrument holds mappings, so it has no hash, and comparing costs per row.
                 if id(item.instrument) not in self._instruments:
-                    self._same_instrument(item.instrument)
+                    self._same_instrument(item.instrument, step)
                 self._value(item)
+                if item.owner is not None and type(item.owner) is not Owner:
+                    raise UndeclaredError(f"{item.instrument.name} was observed for {shown(item.owner)}, which is no Owner")
                 hash(item.key)
             elif isinstance(item, Row):
                 if id(item.view) not in self._views:
-                    self._same_view(item.view)
+                    self._same_view(item.view, step)
+                self._cells(item)
                 hash(item.key)
             elif isinstance(item, Retired):
                 hash(item.key)
-            elif not isinstance(item, Span | LogEvent | Loss):
-                raise UndeclaredError(f"collect yielded a {type(item).__name__}, which is not an observation, row or event")
+            else:
+                self._event(item, step)
             if len(batch) == most:
-                raise OverflowError(f"one collection yielded more than {most} entries")
+                raise OverflowError(f"one {step} yielded more than {most} entries")
             batch.append(item)
         return batch
 
-    def _same_instrument(self, instrument: Instrument) -> None:
+    @staticmethod
+    def _event(item: object, step: str) -> None:
+        match item:
+            case Loss():
+                whole = is_a(item.cause, str) and is_a(item.count, int)
+            case Span():
+                whole = is_a(item.name, str) and is_a(item.start_ns, int) and is_a(item.end_ns, int)
+            case LogEvent():
+                whole = is_a(item.name, str) and is_a(item.body, str) and is_a(item.time_ns, int)
+            case _:
+                raise UndeclaredError(f"{step} yielded a {type(item).__name__}, which is not an observation, row or event")
+        if not whole:
+            raise UndeclaredError(
+                f"{step} yielded {shown(item)}, whose fields are not of the types that they are declared with"
+            )
+
+    @staticmethod
+    def _cells(item: Row) -> None:
+        cells: object = item.cells
+        if not isinstance(cells, tuple) or len(cells) != len(item.view.columns):
+            raise UndeclaredError(f"view {item.view.name!r} has {len(item.view.columns)} columns, a row had {shown(cells)}")
+
+    def _same_instrument(self, instrument: Instrument, step: str) -> None:
         if instrument not in self._instruments.values():
             name = getattr(instrument, "name", instrument)
-            raise UndeclaredError(f"collect observed {name!r}, which the probe does not declare")
+            raise UndeclaredError(f"{step} observed {name!r}, which the probe does not declare")
 
-    def _same_view(self, view: View) -> None:
+    def _same_view(self, view: View, step: str) -> None:
         if view not in self._views.values():
             name = getattr(view, "name", view)
-            raise UndeclaredError(f"collect filled view {name!r}, which the probe does not declare")
+            raise UndeclaredError(f"{step} filled view {name!r}, which the probe does not declare")
 
     @staticmethod
     def _value(item: Observation) -> None:
@@ -69,3 +113,12 @@ class Declared:
             raise UndeclaredError(
                 f"{item.instrument.name} was observed without its {buckets.count} bucket counts and their sum"
             )
+
+
+def undecoded(probe: Probe) -> list[Yielded]:
+    """Records whose size is not that of their type, as losses: the probe never sees them, so it cannot say."""
+    try:
+        lost = probe.bpf.decode_lost
+    except RuntimeError:  # a probe without a BPF object
+        return []
+    return [Loss(f"{source}_size", count, "decode") for source, count in lost.items()]

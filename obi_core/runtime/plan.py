@@ -10,7 +10,7 @@ from obi_core.host import Host
 from obi_core.kernel.base import Loader
 from obi_core.model import Instrument, View, Yielded
 from obi_core.probe import Probe
-from obi_core.settings import ProbeSettings
+from obi_core.settings import BudgetSettings, ProbeSettings
 
 
 class Outlet(Protocol):
@@ -19,8 +19,8 @@ class Outlet(Protocol):
     def register(self, probe: str, scope: str, instruments: Sequence[Instrument], views: Sequence[View]) -> None:
         """Announce what the probe may yield."""
 
-    def publish(self, probe: str, generation: int, batch: Sequence[Yielded]) -> bool:
-        """Hand over a batch; False: there was no room."""
+    def publish(self, probe: str, generation: int, batch: Sequence[Yielded], *, whole: bool) -> bool:
+        """Hand over a batch, of a whole collection or of events drained between two; False: there was no room."""
 
     def end(self, probe: str, generation: int) -> None:
         """End all keys of a generation."""
@@ -49,6 +49,8 @@ class Plan:
     """Seconds."""
     wait: Callable[[threading.Event, float], bool] = threading.Event.wait
     """Wait for an event at most so many seconds; whether it came."""
+    budgets: BudgetSettings | None = None
+    """What the probe may cost; None: unbounded."""
 
 
 @dataclass(slots=True)

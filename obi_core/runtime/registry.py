@@ -4,10 +4,13 @@ An entry is `name` or `name@distribution`. A bare built-in name means the distri
 """
 
 import difflib
+import inspect
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import islice
 from typing import Final
 
 import pluggy
@@ -16,7 +19,8 @@ from obi_core import hookspecs
 from obi_core.errors import ConfigError
 from obi_core.model import Reason
 from obi_core.probe import Probe
-from obi_core.runtime.shape import MisfitError, probe_of
+from obi_core.runtime.shape import MisfitError, check_name, probe_of, wrong
+from obi_core.runtime.strangers import one_line, said, shown
 from obi_core.sink import Sink
 
 GROUP: Final = "obi.plugins"
@@ -24,7 +28,14 @@ BUILT_IN: Final = ("network", "syscall", "tcp", "limits")
 ISOLATED: Final = (Exception, SystemExit)
 """What a plugin's code may raise into us: BCC and others call `sys.exit`."""
 
+_MOST: Final = 16
+"""Classes that are taken from one hook; a generator may have no end."""
+
 _log: Final = logging.getLogger("obi.registry")
+
+
+Callers = Mapping[str, Callable[[], object]]
+"""A plugin's own functions, by the hook that each implements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +105,7 @@ def discover(
     ]
     listed = [entry for entries in chosen.values() for entry in entries]
     rest = sorted((entry for entry in found if entry not in listed), key=lambda entry: (entry.name, _dist(entry)))
-    return (
-        *plugins,
-        *(_refused(entry, Reason.NOT_LISTED, "installed, not listed in agent.plugins: not imported") for entry in rest),
-    )
-
-
-def announced(manager: pluggy.PluginManager, plugin: object, hook: str) -> list[object]:
-    """Call one registration hook of one plugin; what it returned, flat."""
-    others = [other for other in manager.get_plugins() if other is not plugin]
-    return [item for result in manager.subset_hook_caller(hook, others)() for item in result]
+    return (*plugins, *(_refused(entry, Reason.NOT_LISTED, _unlisted(entry)) for entry in rest))
 
 
 def _unique(entries: Iterable[metadata.EntryPoint]) -> list[metadata.EntryPoint]:
@@ -116,7 +118,7 @@ def _dist(entry: metadata.EntryPoint) -> str:
 
 
 def _normal(dist: str) -> str:
-    return dist.replace("_", "-").replace(".", "-").lower()
+    return re.sub(r"[-_.]+", "-", dist).lower()
 
 
 def _is_built_in(entry: metadata.EntryPoint, name: str) -> bool:
@@ -144,24 +146,32 @@ def _select(item: str, found: Sequence[metadata.EntryPoint]) -> list[metadata.En
 
 def _refused(entry: metadata.EntryPoint, reason: Reason, detail: str) -> Plugin:
     version = entry.dist.version if entry.dist else ""
-    return Plugin(entry.name, _dist(entry), version, None, reason, detail)
+    return Plugin(entry.name, _dist(entry), version, None, reason, one_line(detail, most=600))
+
+
+def _unlisted(entry: metadata.EntryPoint) -> str:
+    if entry.name in BUILT_IN and not _is_built_in(entry, entry.name):
+        return (
+            f'not imported: "{entry.name}" means obi-plugin-{entry.name}; to run this one in its place, list '
+            f'"{entry.name}@{_dist(entry)}"'
+        )
+    return "installed, not listed in agent.plugins: not imported"
 
 
 def _ambiguous(entry: metadata.EntryPoint, rivals: Sequence[metadata.EntryPoint]) -> Plugin:
-    dists = " and ".join(sorted(_dist(rival) for rival in rivals))
-    return _refused(
-        entry, Reason.DUPLICATE, f'{dists} announce "{entry.name}": list one as "{entry.name}@{_dist(entry)}" or uninstall one'
-    )
+    dists = sorted({_dist(rival) for rival in rivals})
+    if len(dists) == 1:
+        return _refused(entry, Reason.DUPLICATE, f'{dists[0]} announces "{entry.name}" {len(rivals)} times; uninstall it')
+    choice = f'list one as "{entry.name}@{_dist(entry)}" or uninstall one'
+    return _refused(entry, Reason.DUPLICATE, f'{" and ".join(dists)} announce "{entry.name}": {choice}')
 
 
 def _load(manager: pluggy.PluginManager, entry: metadata.EntryPoint) -> Plugin:
-    plugin: object = None
     try:
+        check_name(entry.name)
         plugin = entry.load()
-        manager.register(plugin, name=entry.name)
-        probe = probe_of(entry.name, announced(manager, plugin, "obi_register_probes"))
-        sinks = announced(manager, plugin, "obi_register_sinks")
-        resolvers = announced(manager, plugin, "obi_register_resolvers")
+        callers = _register(manager, plugin, entry.name)
+        probe = probe_of(entry.name, _announced(callers, "obi_register_probes"))
         return Plugin(
             entry.name,
             _dist(entry),
@@ -169,16 +179,60 @@ def _load(manager: pluggy.PluginManager, entry: metadata.EntryPoint) -> Plugin:
             probe,
             Reason.OK,
             "",
-            tuple(sink for sink in sinks if isinstance(sink, type) and issubclass(sink, Sink)),
-            tuple(resolver for resolver in resolvers if isinstance(resolver, type)),
+            tuple(_sink(each) for each in _announced(callers, "obi_register_sinks")),
+            tuple(_class(each, "resolver") for each in _announced(callers, "obi_register_resolvers")),
         )
     except MisfitError as error:
         refused = _refused(entry, error.reason, str(error))
-    except ISOLATED as error:  # a stranger's import and hooks may raise anything; only this plugin is lost
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a stranger's import and hooks may raise anything; only this plugin is lost
         _log.debug("plugin %s: import or registration raised", entry.name, exc_info=True)
-        refused = _refused(
-            entry, Reason.IMPORT_RAISED, f"{entry.value} raised {type(error).__name__}: {error}; repair or unlist the plugin"
-        )
-    if manager.is_registered(plugin):
-        manager.unregister(plugin)
+        refused = _refused(entry, Reason.IMPORT_RAISED, f"{entry.value} raised {said(error)}; repair or unlist the plugin")
+    if manager.has_plugin(entry.name):
+        manager.unregister(name=entry.name)
     return refused
+
+
+def _register(manager: pluggy.PluginManager, plugin: object, name: str) -> Callers:
+    """Register a plugin; its implementation of each of our hooks, by name."""
+    if plugin is None:
+        raise wrong("its entry point leads to None; it must lead to a module or an object with hooks")
+    manager.register(plugin, name=name)
+    ours = [hook for hook in dir(hookspecs) if hook.startswith("obi_")]
+    callers = {}
+    for caller in manager.get_hookcallers(plugin) or ():
+        if caller.name not in ours:
+            nearest = difflib.get_close_matches(caller.name, ours, n=1, cutoff=0)[0]
+            raise wrong(f"implements {shown(caller.name)}, which is no hook of OBI; nearest is {nearest}")
+        callers[caller.name] = next(each.function for each in caller.get_hookimpls() if each.plugin is plugin)
+    if not callers:
+        raise wrong("implements no hook; mark obi_register_probes with @hookimpl")
+    return callers
+
+
+def _announced(callers: Callers, hook: str) -> list[object]:
+    """Call one registration hook of one plugin; what it returned, at most so many."""
+    if hook not in callers:
+        return []
+    result = callers[hook]()
+    if isinstance(result, str | bytes | Mapping) or not isinstance(result, Iterable):
+        raise wrong(f"{hook} returned {shown(result)}, which is not a tuple of classes")
+    return list(islice(result, _MOST))
+
+
+def _class(announced: object, what: str) -> type[object]:
+    if not isinstance(announced, type):
+        raise wrong(f"announces {shown(announced)} as a {what}, which is not a class")
+    return announced
+
+
+def _sink(announced: object) -> type[Sink]:
+    sink = _class(announced, "sink")
+    if not issubclass(sink, Sink):
+        raise wrong(f"announces {sink.__name__} as a sink, which is not a Sink")
+    if inspect.isabstract(sink):
+        raise wrong(f"{sink.__name__} does not define {', '.join(sorted(sink.__abstractmethods__))}")
+    if not isinstance(getattr(sink, "name", None), str):
+        raise wrong(f"{sink.__name__}.name is not text")
+    return sink

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from obi_core.kernel.budget import MapMemory
 from obi_core.model import ProbeState, Reason
 
 
@@ -13,9 +14,11 @@ class Attempt:
     ok: bool
     reason: Reason
     detail: str
-    """One sentence, empty if it worked."""
+    """One sentence; empty if it worked, and in the sizes that were asked for."""
     loses: tuple[str, ...]
-    """What the mode cannot give, and what its refused optional programs would have given."""
+    """What the mode cannot give, what its refused optional programs would have given, and maps that had to be smaller."""
+    memory: MapMemory | None = None
+    """What its maps take; None if it was refused, or nobody asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,17 +11,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from obi_core.model import ProbeState, Reason
+from obi_core.model import ProbeState, Reason, Yielded
 from obi_core.probe import Probe
 from obi_core.runtime.attempt import begin
 from obi_core.runtime.declared import Declared, UndeclaredError
 from obi_core.runtime.plan import Plan, Tally
 from obi_core.runtime.status import Attempt, Status
+from obi_core.runtime.strangers import said
 from obi_core.runtime.watch import AbandonedError, Watch
 
 BACKOFF_S: Final = (1.0, 2.0, 4.0, 8.0)
 """Seconds to wait after the first, second … failure in a row; after the one that follows, the probe is quarantined."""
-VIEW_INTERVAL_S: Final = 1.0
+TURN_S: Final = 1.0
+"""A worker that waits drains this often, and collects this often while somebody looks at a view."""
 MEASURE_EVERY_S: Final = 60.0
 
 _log: Final = logging.getLogger("obi.probe")
@@ -85,7 +87,7 @@ class Worker:
             if probe is None:
                 return True
             self._collect(probe)
-            while not self._until_due():
+            while not self._until_due(probe):
                 self._collect(probe)
             self._finish(probe)
         except UndeclaredError as error:
@@ -102,11 +104,11 @@ class Worker:
             self._say(ProbeState.DISCOVERED, Reason.STARTING, generation=self.generation + 1, attempts=tuple(attempts))
             with self._watch.step("construct", self._plan.step_deadline_s):
                 probe = self.probe = self._plan.probe(self._plan.settings)
-            attempt = begin(probe, mode, self._plan.loader, self._plan.host, self._step)
+            attempt = begin(probe, mode, self._plan.loader, self._plan.host, self._step, budgets=self._plan.budgets)
             attempts.append(attempt)
             if attempt.ok:
                 self._plan.outlet.register(self._name, self._plan.scope, self._plan.probe.instruments, self._plan.probe.views)
-                why = refusals(attempts)
+                why = "; ".join(filter(None, (refusals(attempts), attempt.detail)))
                 self._say(ProbeState.ATTACHED, Reason.OK, why, mode.name, attempt.loses, attempts=tuple(attempts))
                 return probe
             self.probe = None
@@ -125,11 +127,8 @@ class Worker:
         self._began = self._plan.clock()
         probe.wanted = self._plan.outlet.wanted(self._name)
         with self._watch.step("collect", self._plan.collect_deadline_s):
-            batch = self._declared.gather(probe.collect())
-        self._plan.outlet.publish(self._name, self.generation, batch)
-        # The bus looks closer, and later: what it says is of the batch before.
-        if fault := self._plan.outlet.undeclared(self._name, self.generation):
-            raise UndeclaredError(fault)
+            batch = self._declared.collection(probe)
+        self._publish(batch, whole=True)
         now = self._plan.clock()
         self.tally.collect_s, self.tally.failures = now - self._began, 0
         if not self._measured_at or now - self._measured_at >= MEASURE_EVERY_S:
@@ -137,14 +136,28 @@ class Worker:
             self.tally.map_bytes = _map_bytes(probe)
         self.tally.cpu_s = time.thread_time()
 
-    def _until_due(self) -> bool:
-        """Wait for the next collection; whether to stop instead."""
+    def _drain(self, probe: Probe) -> None:
+        with self._watch.step("drain", self._plan.collect_deadline_s):
+            batch = self._declared.drained(probe)
+        if batch:
+            self._publish(batch, whole=False)
+
+    def _publish(self, batch: Sequence[Yielded], *, whole: bool) -> None:
+        self._plan.outlet.publish(self._name, self.generation, batch, whole=whole)
+        # The bus looks closer, and later: what it says is of the batch before.
+        if fault := self._plan.outlet.undeclared(self._name, self.generation):
+            raise UndeclaredError(fault)
+
+    def _until_due(self, probe: Probe) -> bool:
+        """Wait for the next collection and drain meanwhile; whether to stop instead."""
         due = self._began + self._plan.interval_s
         while (left := due - self._plan.clock()) > 0:
-            if self._plan.wait(self.halt, min(left, VIEW_INTERVAL_S)):
+            if self._plan.wait(self.halt, min(left, TURN_S)):
                 return True
             if self._plan.outlet.wanted(self._name):
                 return False
+            if self._declared.drains and self._plan.clock() < due:
+                self._drain(probe)
         return self.halt.is_set()
 
     def _finish(self, probe: Probe) -> None:
@@ -158,7 +171,7 @@ class Worker:
     def _failed(self, error: BaseException) -> bool:
         _log.debug("probe %s: a step raised", self._name, exc_info=error)
         self.tally.failures += 1
-        detail = f"{type(error).__name__}: {error}"
+        detail = said(error)
         if self.tally.failures > len(BACKOFF_S):
             return self._give_up(Reason.STEP_RAISED, f"{detail} ({self.tally.failures} times in a row)")
         problem = self._free()
@@ -186,7 +199,7 @@ class Worker:
         except AbandonedError:
             raise
         except BaseException as error:  # noqa: BLE001 - isolation border: it may have opened anything; the rest is closed
-            problem = f"detach raised {type(error).__name__}: {error}"
+            problem = f"detach raised {said(error)}"
         finally:
             self._plan.outlet.end(self._name, self.generation)
         self.tally.map_bytes = 0
