@@ -15,8 +15,9 @@ from obi_core.model import Instrument, LoadPlan, Mode, View, Yielded
 class FakeBpfObject:
     """A loaded object whose maps are dicts.
 
-    `errors` scripts failures: `"attach:<program>"`, `"rows:<map>"`, `"drain:<ring>"`, `"iterate:<program>"`, `"tune:<name>"`,
-    `"close"` → the exception to raise. A scripted `KernelError` at the attach of an optional program is noted in `refused`.
+    `errors` scripts failures: `"attach:<program>"`, `"rows:<map>"`, `"drain:<ring>"`, `"iterate:<program>"`, `"take:<map>"`,
+    `"tune:<name>"`, `"close"` → the exception to raise. A scripted `KernelError` at the attach of an optional program is
+    noted in `refused`. What is asked of an object after its `close` raises, as it does with a real one.
     """
 
     mode: Mode
@@ -28,9 +29,12 @@ class FakeBpfObject:
     iterators: Mapping[str, Sequence[object]] = field(default_factory=dict)
     errors: Mapping[str, BaseException] = field(default_factory=dict)
     refused: Mapping[str, KernelError] = field(default_factory=dict)
+    decode_lost: Mapping[str, int] = field(default_factory=dict)
     attached: list[str] = field(default_factory=list)
     """Programs attached now, in order."""
     tuned: dict[str, int] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    """Everything that was asked of it and can be scripted to fail, in order."""
     severed: bool = False
     closed: bool = False
 
@@ -53,6 +57,7 @@ class FakeBpfObject:
 
     def take(self, map_name: str, key: object) -> object | None:
         """Read and delete a row."""
+        self._maybe(f"take:{map_name}")
         return self.tables.get(map_name, {}).pop(key, None)
 
     def tune(self, name: str, value: int) -> None:
@@ -103,6 +108,9 @@ class FakeBpfObject:
         self.close()
 
     def _maybe(self, step: str) -> None:
+        if self.closed and step != "close":
+            raise KernelError(f"{step}: the object is closed")
+        self.asked.append(step)
         if step in self.errors:
             raise self.errors[step]
 
@@ -194,7 +202,9 @@ class FakeBus:
     """What a worker asks of the bus, remembered."""
 
     published: list[tuple[str, int, list[Yielded]]] = field(default_factory=list)
-    """(probe, generation, batch), in order."""
+    """(probe, generation, batch) of whole collections, in order."""
+    drained: list[tuple[str, int, list[Yielded]]] = field(default_factory=list)
+    """The same of events drained between collections."""
     ended: list[tuple[str, int]] = field(default_factory=list)
     registered: list[tuple[str, str]] = field(default_factory=list)
     """(probe, scope), in order."""
@@ -212,9 +222,9 @@ class FakeBus:
         """Remember who registered."""
         self.registered.append((probe, scope))
 
-    def publish(self, probe: str, generation: int, batch: Sequence[Yielded]) -> bool:
+    def publish(self, probe: str, generation: int, batch: Sequence[Yielded], *, whole: bool = True) -> bool:
         """Remember a batch."""
-        self.published.append((probe, generation, list(batch)))
+        (self.published if whole else self.drained).append((probe, generation, list(batch)))
         self.arrived.release()
         return not self.full
 

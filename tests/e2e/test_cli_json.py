@@ -32,10 +32,15 @@ def test_the_doctor_s_document_has_a_probe_with_its_modes(obi):
     assert set(document) == {"status", "node", "probes"}
     assert document["status"] == done.returncode
     tcp = only(document["probes"], "tcp")
-    assert set(tcp) == {"name", "dist", "version", "mode", "support", "loses", "reasons", "modes"}
+    assert set(tcp) == {"name", "dist", "version", "mode", "support", "loses", "map_memory", "reasons", "modes"}
     assert [set(mode) for mode in tcp["modes"]] == [{"name", "ok", "reason", "detail", "loses"}] * len(tcp["modes"])
     assert tcp["support"] in {"full", "degraded", "none"}
     assert (tcp["mode"] is None) == (tcp["support"] == "none")
+    if tcp["mode"]:
+        memory = tcp["map_memory"]
+        assert set(memory) == {"planned", "asked", "budget", "maps"}
+        assert memory["planned"] == memory["asked"] == sum(memory["maps"].values())
+        assert memory["budget"] == 64 << 20
     assert set(document["node"]) == {"kernel", "btf", "tracefs", "tracefs_problem", "cgroup2", "memory_cgroup", "capabilities"}
 
 

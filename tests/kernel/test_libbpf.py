@@ -23,6 +23,7 @@ from obi_core.kernel.libbpf import LibbpfLoader
 from obi_core.kernel.links import Hooks
 from obi_core.kernel.trial import reason_of
 from obi_core.model import LoadPlan, Mode, Program, Reason
+from obi_core.testing.suite.failures import lacking
 
 pytestmark = pytest.mark.kernel(needs=("cap:bpf", "cap:perfmon", "btf", "tracefs", "cmd:clang"))
 
@@ -323,6 +324,15 @@ def test_a_map_that_is_not_loaded_is_named_with_those_that_are(load):
     bpf = load("bind_second")
     with pytest.raises(KernelError, match=r"no map 'bind_unused' is loaded; there are: bind_numbers"):
         bpf.rows("bind_unused")
+
+
+def test_a_map_that_only_a_refused_program_would_use_is_empty(package):
+    loader = lacking(LibbpfLoader(Host()), "bind_tp_btf")
+    mode = Mode("two", (Program("bind_second"), Program("bind_tp_btf", loses=("structs",))))
+    with loader.load(package, "binding", mode, LoadPlan({}, {}, {})) as bpf:
+        assert set(bpf.refused) == {"bind_tp_btf"}
+        assert {each.name for each in bpf.maps()} == {"bind_numbers"}
+        assert (list(bpf.rows("bind_structs")), bpf.take("bind_structs", 1)) == ([], None)
 
 
 def test_severing_from_another_thread_stops_counting_and_frees_nothing(load):

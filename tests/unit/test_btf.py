@@ -162,6 +162,35 @@ def test_a_reference_past_the_end_is_refused():
         Btf(btf_of(struct.pack("<III", 1, 8 << 24, 9))).named("wide")
 
 
+@pytest.mark.parametrize(
+    "types",
+    [
+        struct.pack("<III", 1, 4 << 24 | 1, 8) + struct.pack("<III", 1, 9, 0),
+        struct.pack("<III", 0, 3 << 24, 0) + struct.pack("<III", 9, 0, 1),
+        struct.pack("<III", 0, 2 << 24, 9),
+        struct.pack("<III", 1, 15 << 24 | 1, 8) + struct.pack("<III", 9, 0, 8),
+    ],
+    ids=["member", "array", "pointer", "section"],
+)
+def test_a_reference_past_the_end_is_found_before_anybody_asks_for_its_type(types):
+    with pytest.raises(ObiError, match="refers to type 9, which it lacks"):
+        Btf(btf_of(types))
+
+
+def test_a_member_s_name_past_the_end_is_found_before_anybody_asks_for_its_type():
+    with pytest.raises(ObiError, match="its BTF is damaged"):
+        Btf(btf_of(struct.pack("<III", 1, 4 << 24 | 1, 8) + struct.pack("<III", 99, 0, 0)))
+
+
+def test_a_map_s_numbers_are_those_of_its_definition(compile_btf):
+    made = compile_btf(
+        "struct { int (*type)[9]; int (*max_entries)[128]; int (*map_flags)[0]; unsigned *key; long *value; }"
+        ' lru __attribute__((section(".maps")));'
+    ).maps()["lru"]
+    assert (made.key, made.value) == (ctypes.c_uint32, ctypes.c_int64)
+    assert made.numbers == {"type": 9, "max_entries": 128, "map_flags": 0}
+
+
 @given(st.integers(0, 4000), st.integers(0, 255))
 def test_damaged_btf_is_a_sentence_and_never_a_struct_error(damaged, at, byte):
     damaged(at, byte)

@@ -235,15 +235,17 @@ def test_spans_and_log_events_wait_in_a_bounded_queue(make):
     assert bus.events.take(10) == []
 
 
-def test_views_travel_with_their_batch_and_drained_events_alone_do_not_touch_them(make):
+def test_views_travel_with_their_collection_and_what_is_drained_between_does_not_touch_them(make):
     bus = make()
     end = bus.subscribe("things")
     assert bus.wanted("x") == {"things"}
     bus.publish("x", 1, [Row(VIEW, 1, None, ("one",))])
-    bus.publish("x", 1, [Span("s", 1, 2)])
+    bus.publish("x", 1, [Span("s", 1, 2), Observation(A, 1, 5), Loss("ring_full", 3)], whole=False)
+    bus.publish("x", 1, [], whole=False)
     assert bus.flush(10)
     assert [row.key for row, _ in bus.table("things").rows] == [1]
-    bus.publish("x", 1, [])
+    assert (total(bus, A), bus.losses()["x", "kernel"]) == (5, 3)
+    bus.publish("x", 1, [Span("s", 1, 2)])
     assert bus.flush(10)
     assert bus.table("things").rows == ()
     end()

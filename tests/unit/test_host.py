@@ -36,6 +36,17 @@ def test_a_capability_that_is_held_is_had():
     assert not UNIFIED.has_capability("sys_admin")
 
 
+@pytest.mark.parametrize(("text", "count"), [("0\n", 1), ("0-1\n", 2), ("0-3,8-11\n", 8), ("0,2\n", 2)])
+def test_possible_cpus_are_counted_with_their_gaps(tmp_path, text, count):
+    (tmp_path / "devices/system/cpu").mkdir(parents=True)
+    (tmp_path / "devices/system/cpu/possible").write_text(text)
+    assert Host(sys=tmp_path).possible_cpus() == count
+
+
+def test_without_the_file_the_cpus_that_are_online_count(tmp_path):
+    assert Host(sys=tmp_path).possible_cpus() == os.cpu_count()
+
+
 def test_btf_is_the_kernel_s_file_or_none(tmp_path):
     assert Host(sys=tmp_path).btf() is None
     (tmp_path / "kernel/btf").mkdir(parents=True)

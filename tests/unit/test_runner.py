@@ -6,7 +6,7 @@ import pytest
 
 from obi_core.errors import AttachError, LoadError
 from obi_core.host import Host
-from obi_core.model import Instrument, Kind, Mode, Observation, ProbeState, Program, Reason, Row, View
+from obi_core.model import Instrument, Kind, LogEvent, Mode, Observation, ProbeState, Program, Reason, Row, View
 from obi_core.probe import Probe
 from obi_core.runtime.attempt import attempt
 from obi_core.runtime.plan import Plan
@@ -165,6 +165,122 @@ def test_a_probe_collects_every_second_while_somebody_looks_at_its_view(rig):
         rig.clock.advance(1.0)
     assert rig.bus.arrived.acquire(timeout=10)
     assert rig.clock.waits[:4] == [1.0] * 4
+
+
+class Talking(Good):
+    """Numbers its drains and says that its table has one row."""
+
+    drains = 0
+
+    def collect(self):
+        yield Observation(THINGS, "row", 23)
+        yield Row(TABLE, 1, None, ())
+
+    def drain(self):
+        self.drains += 1
+        yield LogEvent(f"drain {self.drains}", 0, "")
+
+
+def names(batch):
+    return [item.name for item in batch if isinstance(item, LogEvent)]
+
+
+def test_queued_events_are_drained_every_second_between_collections_and_at_the_end_of_each(rig):
+    rig.run(Talking, interval_s=3.5)
+    for collection in range(2):
+        assert rig.bus.arrived.acquire(timeout=10)
+        assert names(rig.bus.published[collection][2]) == [f"drain {4 * collection + 1}"]
+        for turn in range(3):
+            rig.clock.asleep(1.0)
+            assert len(rig.bus.drained) == 3 * collection + turn
+            rig.clock.advance(1.0)
+            assert rig.bus.arrived.acquire(timeout=10)
+        rig.clock.asleep(0.5)
+        rig.clock.advance(0.5)
+    assert [(name, generation, names(batch)) for name, generation, batch in rig.bus.drained] == [
+        ("good", 1, [f"drain {number}"]) for number in (2, 3, 4, 6, 7, 8)
+    ]
+    assert rig.bus.arrived.acquire(timeout=10)
+    assert rig.end() == [True]
+    assert names(rig.bus.published[-1][2]) == ["drain 10"], "the last collection takes what is left"
+
+
+def test_a_probe_without_queued_events_is_not_asked_and_an_empty_drain_is_not_handed_over(rig):
+    class Silent(Good):
+        name = "silent"
+
+        def drain(self):
+            return ()
+
+    for probe in (Good, Silent):
+        rig.run(probe, interval_s=10.0)
+        assert rig.bus.arrived.acquire(timeout=10)
+    for _ in range(3):
+        rig.clock.asleep(1.0)
+        rig.clock.advance(1.0)
+    rig.clock.asleep(1.0)
+    assert rig.end() == [True, True]
+    assert rig.bus.drained == []
+
+
+def test_a_drain_that_raises_is_a_step_that_raises(rig):
+    class Bad(Talking):
+        def drain(self):
+            self.drains += 1
+            if self.drains > 1:
+                boom()
+            return ()
+
+    rig.run(Bad)
+    assert rig.bus.arrived.acquire(timeout=10)
+    rig.clock.asleep(1.0)
+    rig.clock.advance(1.0)
+    status = rig.until("good", ProbeState.FAILED, Reason.STEP_RAISED)
+    assert status.detail == "ZeroDivisionError: boom; next try in 1 s"
+
+
+def test_a_drain_that_hangs_is_quarantined_like_a_collection(rig):
+    hang = Hang()
+
+    class Bad(Talking):
+        def drain(self):
+            self.drains += 1
+            if self.drains > 1:
+                hang()
+            return ()
+
+    runner = rig.run(Bad)
+    assert rig.bus.arrived.acquire(timeout=10)
+    rig.clock.asleep(1.0)
+    rig.clock.advance(1.0)
+    assert hang.entered.wait(10)
+    rig.clock.advance(10.0)
+    runner.check()
+    assert runner.status.state is ProbeState.ATTACHED, "not before the deadline of a collection"
+    rig.clock.advance(1.0)
+    runner.check()
+    assert (runner.status.reason, runner.status.detail) == (Reason.STEP_HUNG, "drain did not come back in time")
+    hang.leave.set()
+
+
+@pytest.mark.parametrize(
+    ("item", "detail"),
+    [
+        (Row(TABLE, 1, None, ()), "drain filled view 'things', which only collect may"),
+        (Observation(OTHERS, 1, 1), "drain observed 'obi.good.others', which the probe does not declare"),
+        (42, "drain yielded a int, which is not an observation, row or event"),
+    ],
+)
+def test_a_drain_yields_what_is_declared_and_no_rows(rig, item, detail):
+    class Bad(Good):
+        def drain(self):
+            yield item
+
+    rig.run(Bad)
+    status = rig.until("good", ProbeState.QUARANTINED)
+    assert (status.reason, status.detail) == (Reason.UNDECLARED, detail)
+    assert rig.end() == [True]
+    assert rig.bus.published == []
 
 
 def test_a_refused_mode_steps_down_to_the_next_and_both_reasons_are_kept(rig):

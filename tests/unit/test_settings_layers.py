@@ -115,7 +115,10 @@ def test_headers_are_never_shown():
         ("OBI_METRICS__LISTN", 'unknown variable; did you mean "OBI_METRICS__LISTEN"?'),
         ("OBI_TCP__INTERVAL", 'unknown variable; did you mean "OBI_TCP__INTERVAL_S"?'),
         ("OBI_TPC__INTERVAL_S", 'unknown variable: there is no section "tpc"; did you mean "tcp"?'),
-        ("OBI_XYZ__A", 'unknown variable: there is no section "xyz"; known: agent, http, metrics, otlp, resource, tcp'),
+        (
+            "OBI_XYZ__A",
+            'unknown variable: there is no section "xyz"; known: agent, budgets, http, metrics, otlp, resource, tcp',
+        ),
         ("OBI_AGENT__", "is no settings variable; they have the form OBI_SECTION__KEY"),
         ("OBI_OTLP__HEADERS__X", "is no settings variable; they have the form OBI_SECTION__KEY"),
         ("OBI___X", "is no settings variable; they have the form OBI_SECTION__KEY"),

@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from obi_core.model import LoadPlan
-from obi_core.settings import Constant, Entries, Listen, Live, ProbeSettings
+from obi_core.settings import BudgetSettings, Constant, Entries, Listen, Live, ProbeSettings, size_text, sized_by
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,28 @@ def test_what_is_no_address_is_refused(text):
         Listen.parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("4096", 4096), (4096, 4096), ("64KiB", 65536), ("64 MiB", 64 << 20), ("1.5GiB", 3 << 29), ("8192B", 8192)],
+)
+def test_a_size_is_in_bytes(text, expected):
+    assert BudgetSettings.model_validate({"map_memory": text}).map_memory == expected
+
+
+@pytest.mark.parametrize("text", ["", "MiB", "64MB", "64M", "-1", "1e9", "4095", "1025GiB", "nan", True, 4096.5, None, [1]])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(ValidationError):
+        BudgetSettings.model_validate({"map_memory": text})
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (512, "512 B"), (1024, "1 KiB"), (911_974, "890.6 KiB"), (64 << 20, "64 MiB"), (1 << 40, "1024 GiB")],
+)
+def test_a_size_is_written_in_its_largest_unit(count, text):
+    assert size_text(count) == text
+
+
 class Marked(ProbeSettings):
     every: Annotated[int, Live("x_every")] = Field(16, description="")
     slow_s: Annotated[float, Constant("x_slow_ns", scale=1_000_000_000)] = Field(0.2, description="")
@@ -88,3 +110,7 @@ def test_settings_without_markers_plan_nothing():
 def test_settings_cannot_be_changed():
     with pytest.raises(ValidationError):
         ProbeSettings().interval_s = 3
+
+
+def test_the_field_behind_the_size_of_each_map_is_known():
+    assert sized_by(Marked()) == {"x_a": "rows", "x_b": "rows"}
