@@ -1,11 +1,12 @@
-"""The tcp probe: connections by who opened them, how that ended, how long they lived and what they carried."""
+"""The tcp probe: connections by who opened them, how that ended, how they fared, how long they lived, what they carried."""
 
 import logging
+import time
 from collections.abc import Iterable, Iterator
-from typing import ClassVar
+from typing import ClassVar, cast
 
-from obi_core import Instrument, Mode, Probe, Program, View, Yielded
-from obi_plugin_tcp import readers
+from obi_core import Instrument, Loader, Mode, Probe, Program, View, Yielded
+from obi_plugin_tcp import readers, records
 from obi_plugin_tcp.catalogue import (
     CONNECTION_DURATION,
     CONNECTIONS,
@@ -13,17 +14,35 @@ from obi_plugin_tcp.catalogue import (
     CONNECTS,
     HANDSHAKE_DURATION,
     IO,
+    LISTEN_DROPS,
+    RESETS,
+    RETRANSMITS,
+    RTT,
 )
+from obi_plugin_tcp.open_sockets import Limits
 from obi_plugin_tcp.settings import TcpSettings
+from obi_plugin_tcp.without_bpf import NETLINK, WithoutBpf
 
 _log = logging.getLogger(__name__)
 
-_BESIDE_THE_STATE = (
+_IN_BOTH = (
     Program("tcp_accept", loses=("obi.tcp.connects: the owner of what accept took (the listener stands in)",)),
     Program("tcp_accept4", loses=("obi.tcp.connects: the owner of what accept4 took (the listener stands in)",)),
-    Program("tcp_refresh", loses=("obi.tcp.io while a connection is open", "view connections")),
+    Program("tcp_refresh", loses=("obi.tcp.io while a connection is open", "obi.tcp.listen.drops", "view connections")),
     Program("tcp_seed", loses=("obi.tcp.connections older than the agent",)),
+    Program("tcp_rtt_ops", loses=("obi.tcp.rtt",)),
 )
+
+
+def _programs(flavour: str) -> tuple[Program, ...]:
+    return (
+        Program(f"tcp_state_{flavour}"),
+        Program(f"tcp_retransmit_{flavour}", loses=("obi.tcp.retransmits of data and SYN",)),
+        Program(f"tcp_synack_{flavour}", loses=("obi.tcp.retransmits of SYN-ACK",)),
+        Program(f"tcp_reset_out_{flavour}", loses=("obi.tcp.resets sent",)),
+        Program(f"tcp_reset_in_{flavour}", loses=("obi.tcp.resets received",)),
+        *_IN_BOTH,
+    )
 
 
 class TcpProbe(Probe):
@@ -31,16 +50,41 @@ class TcpProbe(Probe):
 
     name: ClassVar[str] = "tcp"
     settings_type = TcpSettings
-    instruments: ClassVar[tuple[Instrument, ...]] = (CONNECTS, HANDSHAKE_DURATION, CONNECTION_DURATION, IO, CONNECTIONS)
+    instruments: ClassVar[tuple[Instrument, ...]] = (
+        CONNECTS,
+        HANDSHAKE_DURATION,
+        CONNECTION_DURATION,
+        RTT,
+        IO,
+        RETRANSMITS,
+        RESETS,
+        LISTEN_DROPS,
+        CONNECTIONS,
+    )
     views: ClassVar[tuple[View, ...]] = (CONNECTIONS_VIEW,)
     modes: ClassVar[tuple[Mode, ...]] = (
-        Mode("tp_btf", (Program("tcp_state_btf"), *_BESIDE_THE_STATE), ("cap:bpf", "cap:perfmon", "btf")),
-        Mode("tracepoint", (Program("tcp_state_tp"), *_BESIDE_THE_STATE), ("cap:bpf", "cap:perfmon", "btf", "tracefs")),
+        Mode("tp_btf", _programs("btf"), ("cap:bpf", "cap:perfmon", "btf")),
+        Mode("tracepoint", _programs("tp"), ("cap:bpf", "cap:perfmon", "btf", "tracefs")),
+        NETLINK,
     )
+
+    def __init__(self, settings: TcpSettings) -> None:
+        super().__init__(settings)
+        self._without_bpf: WithoutBpf | None = None
+
+    def load(self, loader: Loader, mode: Mode) -> None:
+        """Load the mode's programs; the mode without any takes its first look at the node's sockets instead."""
+        super().load(loader, mode)
+        if mode.name == NETLINK.name:
+            own = cast("TcpSettings", self.settings)
+            bounds = Limits(own.max_sockets, own.max_rows, own.max_histograms)
+            self._without_bpf = WithoutBpf(bounds, by_port=own.listen_port)
 
     def attach(self, mode: Mode) -> None:
         """Attach, then take in the sockets that exist: listeners first, since they tell servers from clients."""
         super().attach(mode)
+        if self._without_bpf is not None:
+            return
         if "tcp_seed" not in self.bpf.refused:
             for step in (1, 2):
                 self.bpf.tune("tcp_seed_pass", step)
@@ -48,18 +92,31 @@ class TcpProbe(Probe):
                 _log.debug("tcp: took in %d %s", count, "listeners" if step == 1 else "open connections")
 
     def collect(self) -> Iterable[Yielded]:
-        """Bring the byte counters of open connections up to date, then read every map once."""
+        """Bring the counters of open sockets up to date, then read every map once."""
+        if self._without_bpf is not None:
+            yield from self._without_bpf.collect(show=self.wants(CONNECTIONS_VIEW))
+            return
         yield from self._refresh()
         rows = self.bpf.rows
         yield from readers.connects(rows("tcp_connects"))
         yield from readers.handshakes(rows("tcp_handshake_duration"))
         yield from readers.lifetimes(rows("tcp_connection_duration"))
+        yield from readers.round_trips(rows("tcp_rtt"))
         yield from readers.io(rows("tcp_io"))
+        yield from readers.retransmits(rows("tcp_retransmits"))
+        yield from readers.resets(rows("tcp_resets"))
+        yield from readers.listen_drops(rows("tcp_listen_drops"))
         yield from readers.connections(rows("tcp_connections"))
         yield from readers.losses(rows("tcp_lost"))
+
+    def drain(self) -> Iterable[Yielded]:
+        """Slow and failed connects, a sample of ended connections, resets."""
+        if self._without_bpf is not None:
+            return ()
+        return records.events(self.bpf.drain("tcp_events"), time.time_ns() - time.monotonic_ns())
 
     def _refresh(self) -> Iterator[Yielded]:
         if "tcp_refresh" in self.bpf.refused:
             return
         self.bpf.tune("tcp_rows", int(self.wants(CONNECTIONS_VIEW)))
-        yield from readers.connection_rows(self.bpf.iterate("tcp_refresh", walk="tcp_sockets"))
+        yield from records.connection_rows(self.bpf.iterate("tcp_refresh", walk="tcp_sockets"))

@@ -3,74 +3,89 @@
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from obi_core import Loss, Observation, OwnerRecord, Row, address, owner, tcp_state
+from obi_core import Loss, Observation, OwnerRecord, owner, tcp_state
 from obi_plugin_tcp.catalogue import (
+    CAUSE,
     CONNECTION_DURATION,
     CONNECTIONS,
-    CONNECTIONS_VIEW,
     CONNECTS,
     DIRECTION,
     DIRECTIONS,
     ERROR,
+    FAMILIES,
     HANDSHAKE_DURATION,
     IO,
+    LISTEN_DROPS,
     LOSSES,
+    OTHER,
     OUTCOMES,
+    PORT,
+    RESET_CAUSES,
+    RESETS,
+    RETRANSMIT,
+    RETRANSMIT_TYPES,
+    RETRANSMITS,
     ROLE,
     ROLES,
+    RTT,
     STATE,
+    TYPE,
+    name_of,
 )
 
 
-class ConnectKey(Protocol):
-    """`struct tcp_connect_key`, 48 bytes."""
+class Key(Protocol):
+    """A key of 48 bytes that begins with `struct obi_owner`; which other fields it has is its map's."""
 
     owner: OwnerRecord
+
+    def __bytes__(self) -> bytes: ...
+
+
+class ConnectKey(Key, Protocol):
+    """`struct tcp_connect_key`."""
+
     role: int
     outcome: int
 
-    def __bytes__(self) -> bytes: ...
 
+class RoleKey(Key, Protocol):
+    """`struct tcp_role_key`."""
 
-class RoleKey(Protocol):
-    """`struct tcp_role_key`, 48 bytes."""
-
-    owner: OwnerRecord
     role: int
+    family: int
 
-    def __bytes__(self) -> bytes: ...
 
+class IoKey(Key, Protocol):
+    """`struct tcp_io_key`."""
 
-class IoKey(Protocol):
-    """`struct tcp_io_key`, 48 bytes."""
-
-    owner: OwnerRecord
     direction: int
 
-    def __bytes__(self) -> bytes: ...
+
+class RetransmitKey(Key, Protocol):
+    """`struct tcp_retransmit_key`."""
+
+    type: int
 
 
-class HistogramRow(Protocol):
-    """`struct tcp_handshake` or `struct tcp_lifetime`: `u64 counts[]`, then `u64 sum_ns`."""
+class ResetKey(Key, Protocol):
+    """`struct tcp_reset_key`."""
+
+    direction: int
+    cause: int
+
+
+class DropKey(Key, Protocol):
+    """`struct tcp_drop_key`."""
+
+    port: int
+
+
+class DurationsRow(Protocol):
+    """`struct tcp_durations`: `u64 counts[96]`, then `u64 sum_ns`."""
 
     counts: Iterable[int]
     sum_ns: int
-
-
-class ConnectionRow(Protocol):
-    """`struct tcp_row`, 120 bytes, written by the iterator tcp_refresh."""
-
-    owner: OwnerRecord
-    peer_address: bytes
-    id: int
-    age_ns: int
-    rx_bytes: int
-    tx_bytes: int
-    rtt_us: int
-    retransmits: int
-    peer_port: int
-    state: int
-    role: int
 
 
 def connects(rows: Iterable[tuple[ConnectKey, int]]) -> Iterator[Observation]:
@@ -88,11 +103,11 @@ def connects(rows: Iterable[tuple[ConnectKey, int]]) -> Iterator[Observation]:
         yield Observation(CONNECTS, ("connects", bytes(key)), count, owner(key.owner), _connect_attributes(key))
 
 
-def handshakes(rows: Iterable[tuple[ConnectKey, HistogramRow]]) -> Iterator[Observation]:
+def handshakes(rows: Iterable[tuple[ConnectKey, DurationsRow]]) -> Iterator[Observation]:
     """Read how long handshakes took.
 
     Args:
-        rows: `(struct tcp_connect_key, struct tcp_handshake)` from map `tcp_handshake_duration`; ns.
+        rows: `(struct tcp_connect_key, struct tcp_durations)` from map `tcp_handshake_duration`; ns.
 
     Yields:
         One observation per key: 96 bucket counts, then the sum in ns.
@@ -105,20 +120,20 @@ def handshakes(rows: Iterable[tuple[ConnectKey, HistogramRow]]) -> Iterator[Obse
         )
 
 
-def lifetimes(rows: Iterable[tuple[RoleKey, HistogramRow]]) -> Iterator[Observation]:
+def lifetimes(rows: Iterable[tuple[RoleKey, DurationsRow]]) -> Iterator[Observation]:
     """Read how long connections lived.
 
     Args:
-        rows: `(struct tcp_role_key, struct tcp_lifetime)` from map `tcp_connection_duration`; ns.
+        rows: `(struct tcp_role_key, struct tcp_durations)` from map `tcp_connection_duration`; ns.
 
     Yields:
-        One observation per key: 108 bucket counts, then the sum in ns.
+        One observation per key: 96 bucket counts, then the sum in ns.
     Source: sock:inet_sock_set_state, ESTABLISHED to CLOSE.
     Gaps: Connections that existed before the agent have no lifetime.
     """
     for key, row in rows:
         yield Observation(
-            CONNECTION_DURATION, ("lifetime", bytes(key)), _histogram(row), owner(key.owner), {ROLE: ROLES[key.role]}
+            CONNECTION_DURATION, ("lifetime", bytes(key)), _histogram(row), owner(key.owner), {ROLE: name_of(ROLES, key.role)}
         )
 
 
@@ -133,7 +148,7 @@ def io(rows: Iterable[tuple[IoKey, int]]) -> Iterator[Observation]:
     Source: tcp_sock.bytes_received less a received FIN; bytes_sent less bytes_retrans (v4.19+).
     """
     for key, count in rows:
-        yield Observation(IO, ("io", bytes(key)), count, owner(key.owner), {DIRECTION: DIRECTIONS[key.direction]})
+        yield Observation(IO, ("io", bytes(key)), count, owner(key.owner), {DIRECTION: name_of(DIRECTIONS, key.direction)})
 
 
 def connections(rows: Iterable[tuple[int, int]]) -> Iterator[Observation]:
@@ -152,6 +167,67 @@ def connections(rows: Iterable[tuple[int, int]]) -> Iterator[Observation]:
             yield Observation(CONNECTIONS, ("connections", state), count if count < 1 << 63 else 0, attributes=attributes)
 
 
+def round_trips(rows: Iterable[tuple[RoleKey, DurationsRow]]) -> Iterator[Observation]:
+    """Read round-trip times.
+
+    Args:
+        rows: `(struct tcp_role_key, struct tcp_durations)` from map `tcp_rtt`; ns, weighted by the sampling factor.
+
+    Yields:
+        One observation per key: 96 bucket counts, then the sum in ns.
+    Source: sockops callback BPF_SOCK_OPS_RTT_CB (v5.3+).
+    Gaps: Connections established before the agent have no callback.
+    """
+    for key, row in rows:
+        attributes = {ROLE: name_of(ROLES, key.role), TYPE: FAMILIES.get(key.family, OTHER)}
+        yield Observation(RTT, ("rtt", bytes(key)), _histogram(row), owner(key.owner), attributes)
+
+
+def retransmits(rows: Iterable[tuple[RetransmitKey, int]]) -> Iterator[Observation]:
+    """Count segments sent again.
+
+    Args:
+        rows: `(struct tcp_retransmit_key, u64)` from map `tcp_retransmits`.
+
+    Yields:
+        One observation per key. Unit: {segment}, as RetransSegs in /proc/net/snmp counts them, cumulative for its row.
+    Source: tcp:tcp_retransmit_skb (v4.15+), tcp:tcp_retransmit_synack (v4.16+; the listener owns these).
+    """
+    for key, count in rows:
+        attributes = {RETRANSMIT: name_of(RETRANSMIT_TYPES, key.type)}
+        yield Observation(RETRANSMITS, ("retransmits", bytes(key)), count, owner(key.owner), attributes)
+
+
+def resets(rows: Iterable[tuple[ResetKey, int]]) -> Iterator[Observation]:
+    """Count resets.
+
+    Args:
+        rows: `(struct tcp_reset_key, u64)` from map `tcp_resets`; the owner is zero where no followed socket has a part in it.
+
+    Yields:
+        One observation per key. Unit: {reset}, cumulative for its row.
+    Source: tcp:tcp_send_reset, tcp:tcp_receive_reset (v4.16+); the kernel gives reasons since v6.10.
+    """
+    for key, count in rows:
+        attributes = {DIRECTION: name_of(DIRECTIONS, key.direction), CAUSE: name_of(RESET_CAUSES, key.cause)}
+        yield Observation(RESETS, ("resets", bytes(key)), count, owner(key.owner), attributes)
+
+
+def listen_drops(rows: Iterable[tuple[DropKey, int]]) -> Iterator[Observation]:
+    """Count what listeners dropped.
+
+    Args:
+        rows: `(struct tcp_drop_key, u64)` from map `tcp_listen_drops`; the port is 0 unless the settings ask for it.
+
+    Yields:
+        One observation per key. Unit: {connection}, cumulative for its row.
+    Source: sock.sk_drops of the listener, read by the iterator tcp_refresh and at the listener's end.
+    """
+    for key, count in rows:
+        attributes: dict[str, str | int] = {PORT: key.port} if key.port else {}
+        yield Observation(LISTEN_DROPS, ("drops", bytes(key)), count, owner(key.owner), attributes)
+
+
 def losses(rows: Iterable[tuple[int, int]]) -> Iterator[Loss]:
     """Read what did not fit.
 
@@ -159,44 +235,15 @@ def losses(rows: Iterable[tuple[int, int]]) -> Iterator[Loss]:
         rows: `(u32, u64)` from array `tcp_lost`; the index is `enum tcp_loss`.
     """
     for place, count in rows:
-        yield Loss(LOSSES[place], count)
-
-
-def connection_rows(records: Iterable[ConnectionRow]) -> Iterator[Row]:
-    """Make the view `connections`.
-
-    Args:
-        records: `struct tcp_row`, from the iterator `tcp_refresh`.
-    """
-    for record in records:
-        yield Row(
-            CONNECTIONS_VIEW,
-            record.id,
-            owner(record.owner),
-            (
-                _endpoint(record.peer_address, record.peer_port),
-                ROLES[record.role],
-                tcp_state(record.state),
-                record.rtt_us / 1e6 if record.rtt_us else None,
-                record.rx_bytes,
-                record.tx_bytes,
-                record.retransmits,
-                record.age_ns / 1e9 if record.age_ns else None,
-            ),
-        )
+        yield Loss(name_of(LOSSES, place), count)
 
 
 def _connect_attributes(key: ConnectKey) -> dict[str, str]:
-    attributes = {ROLE: ROLES[key.role]}
+    attributes = {ROLE: name_of(ROLES, key.role)}
     if key.outcome:
-        attributes[ERROR] = OUTCOMES[key.outcome]
+        attributes[ERROR] = name_of(OUTCOMES, key.outcome)
     return attributes
 
 
-def _histogram(row: HistogramRow) -> tuple[int, ...]:
+def _histogram(row: DurationsRow) -> tuple[int, ...]:
     return (*row.counts, row.sum_ns)
-
-
-def _endpoint(raw: bytes, port: int) -> str:
-    host = address(raw)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -2,13 +2,29 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from obi_core import Entries, ProbeSettings
+from obi_core import Constant, Entries, Live, ProbeSettings, Seconds
 
 
 class TcpSettings(ProbeSettings):
-    """What the tcp probe may use."""
+    """What the tcp probe looks at, and what it may use."""
+
+    rtt_every: Annotated[int, Live("tcp_rtt_every", shed=True), Field(ge=1, le=1_000_000)] = Field(
+        8, description="One round-trip time in so many is counted, with that weight; 1: all."
+    )
+    slow_connect_s: Annotated[Seconds, Live("tcp_slow_ns", scale=1_000_000_000)] = Field(
+        0.5, description="A connect that takes longer gives a span, as one that fails does."
+    )
+    span_every: Annotated[int, Live("tcp_span_every", shed=True), Field(ge=0, le=1_000_000)] = Field(
+        100, description="One ended connection in so many gives a span; 0: none."
+    )
+    events_per_s: Annotated[int, Live("tcp_event_rate"), Field(ge=0, le=100_000)] = Field(
+        50, description="Spans and events that may leave the kernel in a second; those beyond are counted as lost."
+    )
+    listen_port: Annotated[bool, Constant("tcp_by_port")] = Field(
+        False, description="Whether obi.tcp.listen.drops carries server.port."
+    )
 
     max_sockets: Annotated[int, Entries("tcp_sockets"), Field(ge=64, le=1_048_576)] = Field(
         16_384, description="TCP sockets followed at once, 200 bytes of kernel memory each; those beyond are counted as lost."
@@ -16,9 +32,29 @@ class TcpSettings(ProbeSettings):
     max_listeners: Annotated[int, Entries("tcp_listeners"), Field(ge=16, le=65_536)] = Field(
         4_096, description="Listening addresses remembered, to know whose an unaccepted connection is."
     )
-    max_rows: Annotated[int, Entries("tcp_connects"), Entries("tcp_io"), Field(ge=64, le=65_536)] = Field(
-        4_096, description="Rows of the connect and byte counters: one per process name, cgroup, role and outcome."
-    )
+    max_rows: Annotated[
+        int,
+        Entries("tcp_connects"),
+        Entries("tcp_io"),
+        Entries("tcp_retransmits"),
+        Entries("tcp_resets"),
+        Entries("tcp_listen_drops"),
+        Field(ge=64, le=65_536),
+    ] = Field(4_096, description="Rows of each counter: one per process name, cgroup and combination of attributes.")
     max_histograms: Annotated[
-        int, Entries("tcp_handshake_duration"), Entries("tcp_connection_duration"), Field(ge=16, le=16_384)
+        int,
+        Entries("tcp_handshake_duration"),
+        Entries("tcp_connection_duration"),
+        Entries("tcp_rtt"),
+        Field(ge=16, le=16_384),
     ] = Field(1_024, description="Rows of each histogram, about 900 bytes of kernel memory each.")
+    event_bytes: Annotated[int, Entries("tcp_events"), Field(ge=4_096, le=16_777_216)] = Field(
+        262_144, description="Size of the ring buffer for spans and events, a power of two; each takes 160 bytes."
+    )
+
+    @field_validator("event_bytes")
+    @classmethod
+    def _power_of_two(cls, value: int) -> int:
+        if value & (value - 1):
+            raise ValueError("must be a power of two")
+        return value

@@ -33,9 +33,9 @@ OBI_RECORD(tcp_refresh, struct tcp_row);
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(tcp_state_btf, struct sock *sk, int old_state, int new_state)
 {
-	struct tcp_source source = { .sk = sk };
+	struct tcp_source source = { .sk = sk, .known = true };
 
-	if (BPF_CORE_READ(sk, sk_protocol) != OBI_IPPROTO_TCP)
+	if (sk->sk_protocol != OBI_IPPROTO_TCP)
 		return 0;
 	tcp_changed(&source, old_state, new_state);
 	return 0;
@@ -55,15 +55,21 @@ static __always_inline struct sock *tcp_sock_of_file(struct file *file)
 /* A descriptor that the current task just got from accept: its socket is now owned. */
 static __always_inline void tcp_accepted(long fd)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct file **files = BPF_CORE_READ(task, files, fdt, fd);
+	struct file **files;
 	struct tcp_socket *socket;
 	struct file *file = 0;
+	struct socket *accepted;
 	u64 id;
 
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf))
+		files = bpf_get_current_task_btf()->files->fdt->fd;
+	else
+		files = BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), files, fdt, fd);
 	if (fd < 0 || bpf_probe_read_kernel(&file, sizeof(file), files + fd))
 		return;
-	id = (u64)tcp_sock_of_file(file);
+	/* Only sockets come from accept; whatever else is found here is in no row. */
+	accepted = BPF_CORE_READ(file, private_data);
+	id = (u64)BPF_CORE_READ(accepted, sk);
 	socket = OBI_LOOKUP(tcp_sockets, &id);
 	if (socket && !socket->claimed)
 		tcp_claim(socket);
@@ -90,7 +96,6 @@ OBI_TRACEPOINT(syscalls, sys_exit_accept4, tcp_accept4, struct tcp_syscall_exit)
 static __always_inline void tcp_write_row(struct seq_file *seq, const struct tcp_source *source,
 					  const struct tcp_socket *socket)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)source->sk;
 	struct tcp_row row = {};
 
 	row.owner = socket->owner;
@@ -101,7 +106,7 @@ static __always_inline void tcp_write_row(struct seq_file *seq, const struct tcp
 		row.age_ns = bpf_ktime_get_ns() - socket->established_ns;
 	tcp_read_bytes(source, &row.rx_bytes, &row.tx_bytes);
 	row.rtt_us = tcp_read_rtt_us(source);
-	row.retransmits = BPF_CORE_READ(tp, total_retrans);
+	row.retransmits = tcp_read_retransmits(source);
 	row.local_port = socket->local_port;
 	row.peer_port = socket->peer_port;
 	row.state = socket->state;
@@ -128,10 +133,14 @@ int tcp_refresh(struct bpf_iter__bpf_map_elem *ctx)
 		return 0;
 	id = *key;
 	socket = OBI_LOOKUP(tcp_sockets, &id);
-	if (!socket || socket->role == TCP_ROLE_LISTENER)
+	if (!socket)
 		return 0;
 	sk = (struct sock *)id;
 	source.sk = sk;
+	if (socket->role == TCP_ROLE_LISTENER) {
+		tcp_count_drops(&source, socket);
+		return 0;
+	}
 	if (socket->closed) {
 		OBI_DELETE(tcp_sockets, &id);
 		return 0;
@@ -187,6 +196,7 @@ int tcp_seed(struct bpf_iter__task_file *ctx)
 	socket.seeded = 1;
 	socket.opened_ns = bpf_ktime_get_ns();
 	if (socket.state == OBI_TCP_LISTEN) {
+		socket.drops_counted = tcp_read_drops(&source);
 		tcp_listening(id, &socket);
 		return 0;
 	}

@@ -19,14 +19,38 @@ enum tcp_outcome {
 
 enum tcp_direction { TCP_RECEIVE, TCP_TRANSMIT };
 
-/* Places where tcp_lost counts: a table was full. */
-enum tcp_loss { TCP_LOST_SOCKET, TCP_LOST_LISTENER, TCP_LOST_ROW, TCP_LOSSES };
+enum tcp_retransmit { TCP_FAST, TCP_TIMEOUT, TCP_TAIL_LOSS_PROBE, TCP_SYN, TCP_SYN_ACK };
 
-/* Bucket layouts, in step with `Buckets` in probe.py: 2^-17 s (7.6 us) to 2^7 s, and 2^-10 s (1 ms) to 2^17 s (36 h). */
+/* Why a reset was sent (the kernel's reason, v6.10+) or what one that came did. */
+enum tcp_reset_cause {
+	TCP_RESET_OTHER,
+	TCP_RESET_NO_SOCKET,
+	TCP_RESET_ABORT_ON_CLOSE,
+	TCP_RESET_ABORT_ON_LINGER,
+	TCP_RESET_ABORT_ON_DATA,
+	TCP_RESET_ABORT_ON_MEMORY,
+	TCP_RESET_DISCONNECT_WITH_DATA,
+	TCP_RESET_KEEPALIVE_TIMEOUT,
+	TCP_RESET_INVALID_SEGMENT,
+	TCP_RESET_CONNECT_REFUSED,
+	TCP_RESET_BY_PEER,
+};
+
+/* Places where tcp_lost counts. */
+enum tcp_loss {
+	TCP_LOST_SOCKET, /* a table was full … */
+	TCP_LOST_LISTENER,
+	TCP_LOST_ROW,
+	TCP_LOST_EVENT, /* … or the ring */
+	TCP_LIMITED_EVENT, /* more events than the limit lets out */
+	TCP_LOSSES,
+};
+
+/* Bucket layouts, in step with `Buckets` in catalogue.py: all have 96, from 2^-17 s (7.6 us), 2^-10 s (1 ms), 2^-20 s (1 us). */
+#define TCP_BUCKETS 96
 #define TCP_HANDSHAKE_FIRST (-68)
-#define TCP_HANDSHAKE_BUCKETS 96
 #define TCP_LIFETIME_FIRST (-40)
-#define TCP_LIFETIME_BUCKETS 108
+#define TCP_RTT_FIRST (-80)
 
 /* One socket from its first change of state to its last; the key is the address of its struct sock. */
 struct tcp_socket {
@@ -38,6 +62,7 @@ struct tcp_socket {
 	u64 handshake_ns; /* 0: unknown */
 	u64 rx_counted; /* bytes that tcp_io has already */
 	u64 tx_counted;
+	u64 drops_counted; /* of a listener, that tcp_listen_drops has already */
 	u64 reading; /* tcp_refresh is in this row; see tcp_finish() */
 	u64 closed;
 	u32 netns;
@@ -75,25 +100,21 @@ struct tcp_connect_key {
 
 OBI_HASH(tcp_connects, struct tcp_connect_key, u64, 4096);
 
-struct tcp_handshake {
-	u64 counts[TCP_HANDSHAKE_BUCKETS];
+struct tcp_durations {
+	u64 counts[TCP_BUCKETS];
 	u64 sum_ns;
 };
 
-OBI_HASH(tcp_handshake_duration, struct tcp_connect_key, struct tcp_handshake, 1024);
+OBI_HASH(tcp_handshake_duration, struct tcp_connect_key, struct tcp_durations, 1024);
 
 struct tcp_role_key {
 	struct obi_owner owner;
 	u32 role;
-	u32 _pad;
+	u32 family;
 };
 
-struct tcp_lifetime {
-	u64 counts[TCP_LIFETIME_BUCKETS];
-	u64 sum_ns;
-};
-
-OBI_HASH(tcp_connection_duration, struct tcp_role_key, struct tcp_lifetime, 1024);
+OBI_HASH(tcp_connection_duration, struct tcp_role_key, struct tcp_durations, 1024);
+OBI_HASH(tcp_rtt, struct tcp_role_key, struct tcp_durations, 1024);
 
 struct tcp_io_key {
 	struct obi_owner owner;
@@ -106,10 +127,33 @@ OBI_HASH(tcp_io, struct tcp_io_key, u64, 4096);
 /* Sockets now in each state (index: TCP_ESTABLISHED …); wraps below zero for a moment while CPUs race. */
 OBI_ARRAY(tcp_connections, u32, u64, OBI_TCP_STATES);
 
-OBI_ARRAY(tcp_lost, u32, u64, TCP_LOSSES);
+OBI_LOSSES(tcp_lost, TCP_LOSSES);
+
+struct tcp_retransmit_key {
+	struct obi_owner owner;
+	u32 type;
+	u32 _pad;
+};
+
+OBI_HASH(tcp_retransmits, struct tcp_retransmit_key, u64, 4096);
+
+struct tcp_reset_key {
+	struct obi_owner owner; /* zero: no socket of ours */
+	u32 direction;
+	u32 cause;
+};
+
+OBI_HASH(tcp_resets, struct tcp_reset_key, u64, 4096);
+
+struct tcp_drop_key {
+	struct obi_owner owner;
+	u32 port; /* 0 unless tcp_by_port */
+	u32 _pad;
+};
+
+OBI_HASH(tcp_listen_drops, struct tcp_drop_key, u64, 1024);
 
 /* A new row starts from here: a histogram is too large for the stack. */
-OBI_ARRAY(tcp_zero_handshake, u32, struct tcp_handshake, 1);
-OBI_ARRAY(tcp_zero_lifetime, u32, struct tcp_lifetime, 1);
+OBI_ARRAY(tcp_zero, u32, struct tcp_durations, 1);
 
 #endif /* OBI_TCP_MAPS_H */

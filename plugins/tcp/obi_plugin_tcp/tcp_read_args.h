@@ -72,4 +72,14 @@ static inline u32 tcp_read_rtt_us(const struct tcp_source *source)
 	return 0;
 }
 
+static inline u32 tcp_read_retransmits(const struct tcp_source *source)
+{
+	return 0;
+}
+
+static inline u32 tcp_read_drops(const struct tcp_source *source)
+{
+	return 0;
+}
+
 #endif /* OBI_TCP_READ_ARGS_H */

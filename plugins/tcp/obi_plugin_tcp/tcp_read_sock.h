@@ -16,7 +16,16 @@ struct tcp_state_args {
 
 struct tcp_source {
 	struct sock *sk;
+	/* A constant where it is used: the verifier knows `sk` (tp_btf), so that a load does instead of a helper call. */
+	bool known;
 };
+
+/* A field of struct sock. */
+#define TCP_READ(source, field)                                                                    \
+	({                                                                                         \
+		struct sock *_sk = (source)->sk;                                                   \
+		(source)->known ? _sk->field : BPF_CORE_READ(_sk, field);                          \
+	})
 
 static __always_inline void tcp_source_of_args(struct tcp_state_args *args,
 					       struct tcp_source *source)
@@ -35,21 +44,28 @@ static __always_inline void tcp_read_endpoints(const struct tcp_source *source,
 {
 	struct sock *sk = source->sk;
 
-	socket->family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	socket->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
-	socket->peer_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	socket->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	socket->family = TCP_READ(source, __sk_common.skc_family);
+	socket->local_port = TCP_READ(source, __sk_common.skc_num);
+	socket->peer_port = bpf_ntohs(TCP_READ(source, __sk_common.skc_dport));
+	socket->netns = source->known ? sk->__sk_common.skc_net.net->ns.inum
+				      : BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	if (socket->family == OBI_AF_INET6) {
-		BPF_CORE_READ_INTO(&socket->local_address, sk, __sk_common.skc_v6_rcv_saddr);
-		BPF_CORE_READ_INTO(&socket->peer_address, sk, __sk_common.skc_v6_daddr);
+		*(struct in6_addr *)socket->local_address =
+			TCP_READ(source, __sk_common.skc_v6_rcv_saddr);
+		*(struct in6_addr *)socket->peer_address =
+			TCP_READ(source, __sk_common.skc_v6_daddr);
+		/* An IPv6 socket that talks IPv4. */
+		if (!*(u64 *)socket->peer_address &&
+		    *(u32 *)(socket->peer_address + 8) == bpf_htonl(0xffff))
+			socket->family = OBI_AF_INET;
 		return;
 	}
 	__builtin_memset(socket->local_address, 0, 10);
 	__builtin_memset(socket->local_address + 10, 0xff, 2);
 	__builtin_memset(socket->peer_address, 0, 10);
 	__builtin_memset(socket->peer_address + 10, 0xff, 2);
-	bpf_core_read(socket->local_address + 12, 4, &sk->__sk_common.skc_rcv_saddr);
-	bpf_core_read(socket->peer_address + 12, 4, &sk->__sk_common.skc_daddr);
+	*(__be32 *)(socket->local_address + 12) = TCP_READ(source, __sk_common.skc_rcv_saddr);
+	*(__be32 *)(socket->peer_address + 12) = TCP_READ(source, __sk_common.skc_daddr);
 }
 
 /* How an attempt to connect ended: sk_err is set before the state changes. */
@@ -57,7 +73,7 @@ static __always_inline u32 tcp_read_outcome(const struct tcp_source *source)
 {
 	struct sock *sk = source->sk;
 
-	switch (BPF_CORE_READ(sk, sk_err)) {
+	switch (TCP_READ(source, sk_err)) {
 	case 0:
 		/* Without a source port the SYN was never sent; skc_num is given back already. */
 		return BPF_CORE_READ((struct inet_sock *)sk, inet_sport) ? TCP_CANCELED : TCP_OTHER;
@@ -85,6 +101,15 @@ static __always_inline void tcp_read_bytes(const struct tcp_source *source, u64 
 	struct sock *sk = source->sk;
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 
+	if (source->known) {
+		tp = bpf_skc_to_tcp_sock(sk);
+		*rx = *tx = 0;
+		if (!tp)
+			return;
+		*rx = tp->bytes_received - ((sk->__sk_common.skc_flags >> 1) & 1);
+		*tx = tp->bytes_sent - tp->bytes_retrans;
+		return;
+	}
 	*rx = BPF_CORE_READ(tp, bytes_received) -
 	      ((BPF_CORE_READ(sk, __sk_common.skc_flags) >> 1) & 1);
 	*tx = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
@@ -95,7 +120,26 @@ static __always_inline u32 tcp_read_rtt_us(const struct tcp_source *source)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)source->sk;
 
+	if (source->known) {
+		tp = bpf_skc_to_tcp_sock(source->sk);
+		return tp ? tp->srtt_us >> 3 : 0;
+	}
 	return BPF_CORE_READ(tp, srtt_us) >> 3;
+}
+
+static __always_inline u32 tcp_read_retransmits(const struct tcp_source *source)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)source->sk;
+
+	return BPF_CORE_READ(tp, total_retrans);
+}
+
+/* What a listener dropped: SYNs and last ACKs that its queues had no room for, and the few segments it could not use. */
+static __always_inline u32 tcp_read_drops(const struct tcp_source *source)
+{
+	struct sock *sk = source->sk;
+
+	return BPF_CORE_READ(sk, sk_drops.counter);
 }
 
 #endif /* OBI_TCP_READ_SOCK_H */

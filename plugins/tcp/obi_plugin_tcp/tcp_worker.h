@@ -8,117 +8,10 @@
 #ifndef OBI_TCP_WORKER_H
 #define OBI_TCP_WORKER_H
 
-static inline __attribute__((always_inline)) void tcp_count_lost(u32 place)
-{
-	OBI_ADD(tcp_lost, &place, 1);
-}
-
-/* A socket leaves `from` and enters `to`; 0 is outside. */
-static inline __attribute__((always_inline)) void tcp_move(u32 from, u32 to)
-{
-	if (from)
-		OBI_ADD(tcp_connections, &from, -1ULL);
-	if (to)
-		OBI_ADD(tcp_connections, &to, 1);
-}
-
-static inline __attribute__((always_inline)) void
-tcp_count_handshake(const struct tcp_connect_key *key, u64 duration_ns)
-{
-	struct tcp_handshake *row = OBI_LOOKUP(tcp_handshake_duration, key);
-	u32 slot = obi_slot(duration_ns, TCP_HANDSHAKE_FIRST, TCP_HANDSHAKE_BUCKETS);
-
-	if (!row) {
-		u32 first = 0;
-		struct tcp_handshake *zero = OBI_LOOKUP(tcp_zero_handshake, &first);
-
-		if (!zero)
-			return;
-		OBI_INSERT(tcp_handshake_duration, key, zero);
-		row = OBI_LOOKUP(tcp_handshake_duration, key);
-	}
-	if (!row) {
-		tcp_count_lost(TCP_LOST_ROW);
-		return;
-	}
-	if (slot < TCP_HANDSHAKE_BUCKETS)
-		__sync_fetch_and_add(&row->counts[slot], 1);
-	__sync_fetch_and_add(&row->sum_ns, duration_ns);
-}
-
-static inline __attribute__((always_inline)) void tcp_count_lifetime(const struct tcp_role_key *key,
-								     u64 duration_ns)
-{
-	struct tcp_lifetime *row = OBI_LOOKUP(tcp_connection_duration, key);
-	u32 slot = obi_slot(duration_ns, TCP_LIFETIME_FIRST, TCP_LIFETIME_BUCKETS);
-
-	if (!row) {
-		u32 first = 0;
-		struct tcp_lifetime *zero = OBI_LOOKUP(tcp_zero_lifetime, &first);
-
-		if (!zero)
-			return;
-		OBI_INSERT(tcp_connection_duration, key, zero);
-		row = OBI_LOOKUP(tcp_connection_duration, key);
-	}
-	if (!row) {
-		tcp_count_lost(TCP_LOST_ROW);
-		return;
-	}
-	if (slot < TCP_LIFETIME_BUCKETS)
-		__sync_fetch_and_add(&row->counts[slot], 1);
-	__sync_fetch_and_add(&row->sum_ns, duration_ns);
-}
-
-/* One connect with its outcome, and how long it took to get it (0: unknown). */
-static inline __attribute__((always_inline)) void tcp_count_connect(const struct tcp_socket *socket,
-								    u32 outcome, u64 duration_ns)
-{
-	struct tcp_connect_key key = {};
-
-	obi_owner_key(&key.owner, &socket->owner);
-	key.role = socket->role;
-	key.outcome = outcome;
-	if (!OBI_ADD(tcp_connects, &key, 1))
-		tcp_count_lost(TCP_LOST_ROW);
-	if (duration_ns)
-		tcp_count_handshake(&key, duration_ns);
-}
-
-static inline __attribute__((always_inline)) void tcp_count_bytes(const struct obi_owner *owner,
-								  u32 direction, u64 bytes)
-{
-	struct tcp_io_key key = {};
-
-	if (!bytes)
-		return;
-	obi_owner_key(&key.owner, owner);
-	key.direction = direction;
-	if (!OBI_ADD(tcp_io, &key, bytes))
-		tcp_count_lost(TCP_LOST_ROW);
-}
-
-/* Add what the connection carried since it was last looked at. */
-static inline __attribute__((always_inline)) void tcp_count_io(const struct tcp_source *source,
-							       struct tcp_socket *socket)
-{
-	u64 rx, tx;
-
-	tcp_read_bytes(source, &rx, &tx);
-	if (rx > socket->rx_counted) {
-		tcp_count_bytes(&socket->owner, TCP_RECEIVE, rx - socket->rx_counted);
-		socket->rx_counted = rx;
-	}
-	if (tx > socket->tx_counted) {
-		tcp_count_bytes(&socket->owner, TCP_TRANSMIT, tx - socket->tx_counted);
-		socket->tx_counted = tx;
-	}
-}
-
 static inline __attribute__((always_inline)) void tcp_remember(u64 id, struct tcp_socket *socket)
 {
 	if (OBI_INSERT(tcp_sockets, &id, socket))
-		tcp_count_lost(TCP_LOST_SOCKET);
+		OBI_LOSE(tcp_lost, TCP_LOST_SOCKET);
 	else
 		tcp_move(0, socket->state);
 }
@@ -159,7 +52,7 @@ static inline __attribute__((always_inline)) void tcp_listening(u64 id, struct t
 	listener.owner = socket->owner;
 	listener.socket = id;
 	if (OBI_UPDATE(tcp_listeners, &key, &listener))
-		tcp_count_lost(TCP_LOST_LISTENER);
+		OBI_LOSE(tcp_lost, TCP_LOST_LISTENER);
 }
 
 static inline __attribute__((always_inline)) void tcp_listening_now(const struct tcp_source *source)
@@ -228,6 +121,7 @@ static inline __attribute__((always_inline)) void tcp_established(const struct t
 	socket->handshake_ns = socket->established_ns - socket->opened_ns;
 	tcp_read_endpoints(source, socket);
 	tcp_count_connect(socket, TCP_OK, socket->handshake_ns);
+	tcp_tell_connect(source, socket, TCP_OK, socket->handshake_ns);
 }
 
 /* The current task accepted the connection, or closes one that nobody was seen to accept. */
@@ -238,24 +132,30 @@ static inline __attribute__((always_inline)) void tcp_claim(struct tcp_socket *s
 	tcp_count_connect(socket, TCP_OK, socket->handshake_ns);
 }
 
+static inline __attribute__((always_inline)) void tcp_failed(const struct tcp_source *source,
+							     struct tcp_socket *socket)
+{
+	u32 outcome = tcp_read_outcome(source);
+	u64 duration_ns = bpf_ktime_get_ns() - socket->opened_ns;
+
+	tcp_count_connect(socket, outcome, duration_ns);
+	tcp_tell_connect(source, socket, outcome, duration_ns);
+}
+
 static inline __attribute__((always_inline)) void tcp_count_end(const struct tcp_source *source,
 								struct tcp_socket *socket)
 {
-	struct tcp_role_key key = {};
-
 	if (!socket->claimed)
 		tcp_count_connect(socket, TCP_OK, socket->handshake_ns);
 	if (!socket->established_ns && !socket->seeded) {
-		tcp_count_connect(socket, tcp_read_outcome(source),
-				  bpf_ktime_get_ns() - socket->opened_ns);
+		tcp_failed(source, socket);
 		return;
 	}
 	tcp_count_io(source, socket);
 	if (socket->seeded)
 		return;
-	obi_owner_key(&key.owner, &socket->owner);
-	key.role = socket->role;
-	tcp_count_lifetime(&key, bpf_ktime_get_ns() - socket->established_ns);
+	tcp_count_lifetime(socket, bpf_ktime_get_ns() - socket->established_ns);
+	tcp_tell_connection(source, socket);
 }
 
 /*
@@ -267,6 +167,7 @@ static inline __attribute__((always_inline)) void tcp_finish(const struct tcp_so
 {
 	tcp_move(socket->state, 0);
 	if (socket->role == TCP_ROLE_LISTENER) {
+		tcp_count_drops(source, socket);
 		tcp_unlisten(id, socket);
 		OBI_DELETE(tcp_sockets, &id);
 		return;

@@ -8,6 +8,7 @@ from obi_plugin_tcp.probe import TcpProbe
 
 class TestTcpContract(ProbeContract):
     probe = TcpProbe
+    expects = ("obi.tcp.connects", "obi.tcp.handshake.duration", "obi.tcp.connection.duration", "obi.tcp.io")
 
     def provoke(self):
         with socket.create_server(("127.0.0.1", 0)) as server:

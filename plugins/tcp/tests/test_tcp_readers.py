@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from obi_core import Loss, Owner
-from obi_plugin_tcp import catalogue, readers
+from obi_plugin_tcp import catalogue, readers, records
 
 
 @dataclass
@@ -109,7 +109,7 @@ def test_losses_are_named_by_their_cause() -> None:
 
 
 def test_a_connection_becomes_a_row_in_the_units_of_its_columns() -> None:
-    (row,) = readers.connection_rows([Connection()])
+    (row,) = records.connection_rows([Connection()])
 
     assert row.key == 99
     assert row.cells == ("127.0.0.1:443", "client", "established", 0.00025, 3, 4, 1, 1.5)
@@ -117,6 +117,6 @@ def test_a_connection_becomes_a_row_in_the_units_of_its_columns() -> None:
 
 def test_what_is_not_known_of_a_connection_is_left_empty() -> None:
     unknown = Connection(peer_address=bytes(15) + b"\1", age_ns=0, rtt_us=0)
-    (row,) = readers.connection_rows([unknown])
+    (row,) = records.connection_rows([unknown])
 
     assert row.cells == ("[::1]:443", "client", "established", None, 3, 4, 1, None)

@@ -5,8 +5,8 @@ and `tcp_syn_retries=1`, so that the kernel gives up after a few seconds. Standa
 """
 
 import contextlib
-import ctypes
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -14,39 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-SILENT = {socket.AF_INET: "10.99.0.1", socket.AF_INET6: "fd99::1"}
-LOOPBACK = {"4": (socket.AF_INET, "127.0.0.1"), "6": (socket.AF_INET6, "::1"), "m": (socket.AF_INET6, "::ffff:127.0.0.1")}
-
-
-def rename(name: str) -> None:
-    """Set this process's `comm`."""
-    if ctypes.CDLL(None).prctl(15, name.encode(), 0, 0, 0):
-        raise OSError("prctl(PR_SET_NAME) failed")
-
-
-def say(word: str) -> None:
-    """Tell the test that a step is reached."""
-    sys.stdout.write(word + "\n")
-    sys.stdout.flush()
-
-
-def listener(kind: str, *, backlog: int = 128) -> socket.socket:
-    family, host = LOOPBACK[kind]
-    server = socket.socket(family)
-    if kind == "m":
-        server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        host = "::"
-    server.bind((host, 0))
-    server.listen(backlog)
-    return server
-
-
-def receive(peer: socket.socket, size: int) -> None:
-    while size:
-        data = peer.recv(min(size, 65536))
-        if not data:
-            raise EOFError(f"{size} bytes are missing")
-        size -= len(data)
+from wire import HERE, LOOPBACK, SILENT, listener, receive, rename, say, syn
 
 
 def serve(name: str, kind: str, count: str, request: str, answer: str) -> None:
@@ -190,6 +158,65 @@ def hold(name: str, count: str, before: str, after: str, cgroup: str = "") -> No
     say("done")
 
 
+def half_open(name: str, count: str) -> None:
+    """Send SYNs from an address that does not answer; the kernel sends each SYN-ACK again once and gives up."""
+    rename(name)
+    with socket.socket() as server, socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        server.bind((HERE, 0))
+        server.listen(128)
+        for number in range(int(count)):
+            raw.sendto(syn(40000 + number, server.getsockname()[1]), (HERE, 0))
+        say("sent")
+        sys.stdin.readline()
+    say("done")
+
+
+def overflow(name: str, count: str) -> None:
+    """Fill an accept queue of one, connect `count` times more, and close before any SYN is sent again."""
+    rename(name)
+    with listener("4", backlog=1) as server, contextlib.ExitStack() as held:
+        for _ in range(2):
+            held.enter_context(socket.create_connection(server.getsockname()))
+        for _ in range(int(count)):
+            with socket.socket() as client:
+                client.setblocking(False)
+                client.connect_ex(server.getsockname())
+        say("full")
+        sys.stdin.readline()
+    say("done")
+
+
+def unread(name: str, count: str) -> None:
+    """Close the accepting end while data waits in it: the kernel answers with a reset."""
+    rename(name)
+    with listener("4") as server:
+        for _ in range(int(count)):
+            with socket.create_connection(server.getsockname()) as client:
+                peer, _ = server.accept()
+                client.sendall(b"unread")
+                while not select.select([peer], [], [], 1)[0]:
+                    pass
+                peer.close()
+                with contextlib.suppress(ConnectionResetError):
+                    client.recv(1)
+    say("done")
+
+
+def ping_pong(name: str, count: str, size: str) -> None:
+    """Send `size` bytes to itself and wait until they have come, `count` times; then keep the connection open."""
+    rename(name)
+    with listener("4") as server, socket.create_connection(server.getsockname()) as client, server.accept()[0] as peer:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        say(str(client.getsockname()[1]))
+        sys.stdin.readline()
+        for _ in range(int(count)):
+            client.sendall(bytes(int(size)))
+            receive(peer, int(size))
+        say("sent")
+        sys.stdin.readline()
+    say("done")
+
+
 def prepare() -> None:
     """Make this process's (new) network namespace what the steps need."""
     for command in (
@@ -197,13 +224,16 @@ def prepare() -> None:
         "link add obia type veth peer name obib",
         "link set obia up",
         "link set obib up",
-        "addr add 10.99.255.1/16 dev obia",
+        f"addr add {HERE}/16 dev obia",
         "addr add fd99::ffff/64 dev obia nodad",
         f"neigh add {SILENT[socket.AF_INET]} lladdr 02:00:00:00:00:99 dev obia nud permanent",
         f"neigh add {SILENT[socket.AF_INET6]} lladdr 02:00:00:00:00:99 dev obia nud permanent",
     ):
         subprocess.run(["ip", *command.split()], check=True)
-    Path("/proc/sys/net/ipv4/tcp_syn_retries").write_text("1")
+    for setting, value in (("tcp_syn_retries", "1"), ("tcp_synack_retries", "1"), ("tcp_syn_linear_timeouts", "0")):
+        file = Path("/proc/sys/net/ipv4", setting)
+        if file.exists():  # the last since Linux 6.5
+            file.write_text(value)
     say("ready")
     sys.stdin.readline()
 
@@ -218,6 +248,10 @@ STEPS: dict[str, Callable[..., None]] = {
     "never-accepted": never_accepted,
     "reset": reset,
     "hold": hold,
+    "half-open": half_open,
+    "overflow": overflow,
+    "unread": unread,
+    "ping-pong": ping_pong,
     "prepare": prepare,
 }
 
