@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bpf clean
+.PHONY: help setup run test bench lint bpf clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -14,6 +14,10 @@ run: ## show this machine's TCP connections by process, live (ARGS="--interval 2
 test: ## run the tests (ARGS="tests/unit -k name"; OBI_KERNEL=off|auto|require)
 	@tools/setup run test
 	@.venv/bin/python -m pytest $(ARGS)
+
+bench: ## what the agent costs, beside its targets (ARGS="--rounds 2 --idle 10" is quick; ARGS="--json FILE")
+	@tools/setup run
+	@.venv/bin/python tests/bench $(ARGS)
 
 lint: ## ruff, mypy, clang-format, shellcheck
 	@tools/setup lint

@@ -1,21 +1,22 @@
-"""What `obi run` costs in memory and how soon it is ready: `.venv/bin/python tests/bench/footprint.py [--seconds 600]`.
+"""What `obi run` costs in memory and idle CPU, and how soon it is ready.
+
+    .venv/bin/python tests/bench/footprint.py [--seconds 600]
 
 Starts the installed program with its defaults on free ports, waits until `/ready` answers 200, reads its memory (smaps_rollup)
 at the start and at the end and its CPU time in between, and stops it. Then adds the imports of the agent one by one in fresh
-interpreters, so that a reader sees which of them the memory is. Needs root.
+interpreters, so that a reader sees which of them the memory is. Needs root. `make bench` does the same in its table.
 """
 
 import argparse
-import http.client
-import os
-import signal
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-OBI = Path(sys.executable).with_name("obi")
+from agent import agent
+
 STEPS = (
     "ctypes, logging, threading, http.server",
     "pluggy",
@@ -29,77 +30,86 @@ STEPS = (
 )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Memory of one process, kB."""
+
+    rss: int
+    pss: int
+    uss: int
 
 
-def memory_kb(pid: int) -> dict[str, int]:
-    """Rss, Pss and private memory of one process, kB."""
-    found = {}
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
-        name, value = line.split()[:2]
-        found[name.rstrip(":")] = int(value)
-    return {"Rss": found["Rss"], "Pss": found["Pss"], "Private": found["Private_Dirty"] + found["Private_Clean"]}
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """One agent, from its start to the end of an idle time."""
+
+    ready_s: float
+    at_first: Memory
+    at_last: Memory
+    idle_s: float
+    """For how long it was left alone."""
+    cpu_s: float
+    """CPU time of all its threads in that time, by the scheduler's clock."""
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of one process with all its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A fresh interpreter after one more import."""
+
+    step: str
+    rss: int
+    """kB."""
+    added: int
+    """kB on top of the step before."""
 
 
-def ready(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-    try:
-        connection.request("GET", "/ready")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
+def footprint(idle_s: float, extra: Sequence[str] = ()) -> Footprint:
+    """Run an agent for `idle_s` seconds after it is ready."""
+    with agent(extra) as running:
+        at_first, spent, began = _memory(running.pid), _cpu_ns(running.pid), time.monotonic()
+        time.sleep(idle_s)
+        cpu_ns, idle = _cpu_ns(running.pid) - spent, time.monotonic() - began
+        return Footprint(running.ready_s, at_first, _memory(running.pid), idle, cpu_ns / 1e9)
 
 
-def run_agent(seconds: float, extra: list[str]) -> None:
-    health, metrics = free_port(), free_port()
-    command = [str(OBI), "run", "--http-listen", f"127.0.0.1:{health}", "--metrics-listen", f"127.0.0.1:{metrics}", *extra]
-    began = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as agent:
-        try:
-            while not ready(health):
-                if agent.poll() is not None:
-                    sys.exit(f"obi run ended with status {agent.returncode} before it was ready")
-                time.sleep(0.005)
-            print(f"start to ready: {time.monotonic() - began:.2f} s")
-            print(f"memory when ready, kB: {memory_kb(agent.pid)}")
-            spent = cpu_seconds(agent.pid)
-            time.sleep(seconds)
-            share = (cpu_seconds(agent.pid) - spent) / seconds
-            print(f"memory after {seconds:.0f} s, kB: {memory_kb(agent.pid)}")
-            print(f"CPU over {seconds:.0f} s: {100 * share:.3f} % of one core")
-        finally:
-            agent.send_signal(signal.SIGTERM)
-
-
-def imports() -> None:
-    """RSS of a fresh interpreter after each step, every step on top of the ones before."""
-    print("RSS by import, kB, each on top of the ones before:")
-    script, before = "", 0
+def imports() -> list[Import]:
+    """Add the agent's imports one by one."""
+    found: list[Import] = []
+    script = ""
     for step in ("", *STEPS):
         script += f"import {step}\n" if step else ""
         code = f"{script}\nprint(open('/proc/self/smaps_rollup').read())"
         text = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
         rss = next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Rss:"))
-        print(f"  {rss:7d}  +{rss - before:6d}  {step or 'bare interpreter'}")
-        before = rss
+        found.append(Import(step or "bare interpreter", rss, rss - found[-1].rss if found else rss))
+    return found
 
 
-if __name__ == "__main__":
+def _memory(pid: int) -> Memory:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    kb = {name.rstrip(":"): int(value) for name, value, *_ in map(str.split, lines)}
+    return Memory(kb["Rss"], kb["Pss"], kb["Private_Dirty"] + kb["Private_Clean"])
+
+
+def _cpu_ns(pid: int) -> int:
+    return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+
+
+def main() -> None:
+    """Print the footprint."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("extra", nargs="*", help="further arguments of `obi run`, after --")
     chosen = parser.parse_args()
-    run_agent(chosen.seconds, chosen.extra)
-    imports()
+    found = footprint(chosen.seconds, chosen.extra)
+    print(f"start to ready: {found.ready_s:.2f} s")
+    for when, memory in (("when ready", found.at_first), (f"after {found.idle_s:.0f} s", found.at_last)):
+        print(f"memory {when}, kB: RSS {memory.rss}, PSS {memory.pss}, USS {memory.uss}")
+    print(f"CPU over {found.idle_s:.0f} s: {100 * found.cpu_s / found.idle_s:.3f} % of one core")
+    print("RSS by import, kB, each on top of the ones before:")
+    for step in imports():
+        print(f"  {step.rss:7d}  +{step.added:6d}  {step.step}")
+
+
+if __name__ == "__main__":
+    main()
