@@ -1,0 +1,31 @@
+#!/bin/bash
+# What the guest runs, as root and nothing beside it: the kernel tests of the plugins, on this kernel.
+#
+#   guest.sh TREE PYTHON RESULTS SECONDS ARG...    paths are the host's own; RESULTS is the only one that can be written;
+#                                                  ARG... goes to pytest
+#
+# Leaves in RESULTS: `release`, what `uname -r` says, and `junit.xml`. What it prints goes to the guest's console.
+set -euo pipefail
+tree=$1 python=$2 results=$3 seconds=$4
+shift 4
+host=/mnt
+scratch=/run/obi
+
+uname -r >"$results/release"
+mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf
+mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
+ip link set lo up
+
+# The host's files again, this time cached: without, each process reads its interpreter and libraries from the host anew.
+mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=524288,cache=loose obi "$host"
+mkdir -p "$scratch"
+for folder in dev proc run sys; do
+	mount --rbind "/$folder" "$host/$folder"
+done
+mount --bind "$results" "$host$results"
+
+# What may be left out of pytest is left out, for emulation is slow. The host waits; should it be gone, `timeout` ends this.
+export TMPDIR=$scratch HOME=$scratch OBI_KERNEL=require PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
+chroot "$host" env --chdir="$tree" timeout --kill-after=10 "$seconds" \
+	"$python" -m pytest -p obi -p timeout -p no:cacheprovider --color=no --verbose --timeout="$seconds" \
+	-m 'kernel and not vm' --junit-xml="$results/junit.xml" "$@"
