@@ -3,6 +3,7 @@
 import errno
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from socketserver import TCPServer
 from threading import BoundedSemaphore, Thread
 from typing import Final
@@ -16,6 +17,7 @@ from obi_core.settings import Listen
 
 _THREADS: Final = 8
 _TIMEOUT_S: Final = 10.0
+_POLL_S: Final = 3600.0
 _NOT_FOUND: Final = b"There is nothing here; metrics are at /metrics.\n"
 
 
@@ -92,11 +94,14 @@ class Listener:
         self._server.set_app(app)
         self.address = Listen(listen.host, self._server.server_port)
         """Where it listens."""
-        self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="obi-metrics", daemon=True)
+        self._thread = Thread(target=self._server.serve_forever, args=(_POLL_S,), name="obi-metrics", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Close the socket; answers under way are left to their threads."""
+        # Wakes the thread that waits for connections, which therefore need not look up by itself.
+        with suppress(OSError):
+            self._server.socket.shutdown(socket.SHUT_RDWR)
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(1.0)
