@@ -132,12 +132,11 @@ def text(facts: Mapping[str, object], found: Sequence[Finding]) -> Iterator[str]
         maps = _maps(best.memory) if best and best.memory else ""
         yield f"{finding.name} ({finding.dist} {finding.version}): {finding.support}{mode}{maps}"
         for tried in finding.modes:
-            loses = f", loses {', '.join(tried.loses)}" if tried.loses else ""
-            yield f"  {tried.mode:<14} " + (
-                f"yes{loses}{tried.detail and f': {tried.detail}'}"
-                if tried.ok
-                else f"no: {tried.reason.value}: {tried.detail}"
-            )
+            if not tried.ok:
+                yield f"  {tried.mode:<14} no: {tried.reason.value}: {tried.detail}"
+                continue
+            yield f"  {tried.mode:<14} yes{', loses' if tried.loses else ''}{tried.detail and f': {tried.detail}'}"
+            yield from (f"  {'':<14} - {lost}" for lost in tried.loses)
     if not found:
         yield "no probe is installed; `pip install obi-plugin-tcp` is a start"
 

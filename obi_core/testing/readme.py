@@ -62,7 +62,7 @@ def _optional(probe: type[Probe]) -> Iterable[Program]:
 
 def _mode(mode: Mode) -> tuple[str, ...]:
     programs = ", ".join(f"`{p.name}`" for p in mode.programs)
-    return (f"`{mode.name}`", ", ".join(f"`{n}`" for n in mode.needs), ", ".join(mode.loses) or "nothing", programs or "none")
+    return (f"`{mode.name}`", ", ".join(f"`{n}`" for n in mode.needs), "; ".join(mode.loses) or "nothing", programs or "none")
 
 
 def _instrument(each: Instrument) -> tuple[str, ...]:
