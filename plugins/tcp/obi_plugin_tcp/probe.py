@@ -19,9 +19,9 @@ from obi_plugin_tcp.catalogue import (
     RETRANSMITS,
     RTT,
 )
-from obi_plugin_tcp.open_sockets import Limits
 from obi_plugin_tcp.settings import TcpSettings
-from obi_plugin_tcp.without_bpf import NETLINK, WithoutBpf
+from obi_plugin_tcp.without_bpf.mode import NETLINK, WithoutBpf
+from obi_plugin_tcp.without_bpf.open_sockets import Limits
 
 _log = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ TOTAL_RETRANS = 100
 def watch() -> None:
     """Start the mode, say so, and collect at each line of input."""
     from obi_core import Observation, Row
-    from obi_plugin_tcp.open_sockets import Limits
-    from obi_plugin_tcp.without_bpf import WithoutBpf
+    from obi_plugin_tcp.without_bpf.mode import WithoutBpf
+    from obi_plugin_tcp.without_bpf.open_sockets import Limits
 
     running = WithoutBpf(Limits(sockets=16384, rows=4096, histograms=1024), by_port=True)
     say("ready")

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from obi_core import HostError, Observation, Retired
-from obi_plugin_tcp import catalogue, netlink, procfs
-from obi_plugin_tcp.deductions import Connects, Retransmits
-from obi_plugin_tcp.open_sockets import Limits, OpenSockets, _bucket
-from obi_plugin_tcp.owners import Owners
-from obi_plugin_tcp.totals import Totals
+from obi_plugin_tcp import catalogue
+from obi_plugin_tcp.without_bpf import netlink, procfs
+from obi_plugin_tcp.without_bpf.deductions import Connects, Retransmits
+from obi_plugin_tcp.without_bpf.open_sockets import Limits, OpenSockets, _bucket
+from obi_plugin_tcp.without_bpf.owners import Owners
+from obi_plugin_tcp.without_bpf.totals import Totals
 
 FIXTURES = Path(__file__).with_name("fixtures")
 NONE = procfs.Counters(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)

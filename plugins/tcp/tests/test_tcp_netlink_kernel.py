@@ -12,7 +12,7 @@ import pytest
 
 from obi_core.testing.live import this_host
 from obi_core.testing.netns import PrivateNetwork, Step
-from obi_plugin_tcp.owners import Owners
+from obi_plugin_tcp.without_bpf.owners import Owners
 
 STEPS = Path(__file__).with_name("netlink_steps.py")
 NAME = f"obinl{os.getpid() % 100000}"

@@ -3,7 +3,7 @@
 import socket
 import sys
 
-from obi_plugin_tcp import netlink
+from obi_plugin_tcp.without_bpf import netlink
 
 
 def test_a_short_tcp_info_of_an_old_kernel_gives_acknowledged_bytes_instead_of_sent_ones() -> None:

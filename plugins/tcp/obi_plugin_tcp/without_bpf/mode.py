@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Final
 
 from obi_core import Mode, Observation, Yielded, tcp_state
-from obi_plugin_tcp import netlink, procfs
 from obi_plugin_tcp.catalogue import (
     CONNECTIONS,
     CONNECTS,
@@ -18,9 +17,10 @@ from obi_plugin_tcp.catalogue import (
     ROLE,
     STATE,
 )
-from obi_plugin_tcp.deductions import Connects, Retransmits
-from obi_plugin_tcp.open_sockets import Limits, OpenSockets
-from obi_plugin_tcp.owners import Owners
+from obi_plugin_tcp.without_bpf import netlink, procfs
+from obi_plugin_tcp.without_bpf.deductions import Connects, Retransmits
+from obi_plugin_tcp.without_bpf.open_sockets import Limits, OpenSockets
+from obi_plugin_tcp.without_bpf.owners import Owners
 
 NETLINK: Final = Mode(
     "netlink",

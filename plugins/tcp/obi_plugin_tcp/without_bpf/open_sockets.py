@@ -8,9 +8,9 @@ from typing import Final
 
 from obi_core import Loss, Observation, Owner, Retired, Row, address, tcp_state
 from obi_plugin_tcp.catalogue import CONNECTIONS_VIEW, DIRECTION, FAMILIES, IO, LISTEN_DROPS, PORT, ROLE, RTT, TYPE
-from obi_plugin_tcp.netlink import LISTEN, SYN_RECEIVED, UNACCEPTED, Socket
-from obi_plugin_tcp.owners import Owners
-from obi_plugin_tcp.totals import Totals
+from obi_plugin_tcp.without_bpf.netlink import LISTEN, SYN_RECEIVED, UNACCEPTED, Socket
+from obi_plugin_tcp.without_bpf.owners import Owners
+from obi_plugin_tcp.without_bpf.totals import Totals
 
 _V4_MAPPED: Final = bytes(10) + b"\xff\xff"
 _ANY: Final = (bytes(16), _V4_MAPPED + bytes(4))

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Final
 
 from obi_plugin_tcp.catalogue import OTHER
-from obi_plugin_tcp.procfs import Counters
+from obi_plugin_tcp.without_bpf.procfs import Counters
 
 FAST: Final = "fast"
 TIMEOUT: Final = "timeout"
