@@ -117,8 +117,30 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+struct qspinlock {
+	atomic_t val;
+};
+
+typedef struct qspinlock arch_spinlock_t;
+
+struct raw_spinlock {
+	arch_spinlock_t raw_lock;
+};
+
+struct spinlock {
+	struct raw_spinlock rlock;
+};
+
+typedef struct spinlock spinlock_t;
+
+typedef struct {
+	spinlock_t slock;
+	int owned;
+} socket_lock_t;
+
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
 	atomic_t sk_drops;
 	int sk_err;
 	__u16 sk_protocol;

@@ -39,6 +39,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip or fail a kernel test whose needs are not met."""
     for mark in item.iter_markers("kernel"):
         if policy() == "off":
+            # Asked for by name; continuous integration asks for `require`.
             pytest.skip("kernel tests are off (OBI_KERNEL=off)")
         from obi_core.host import Host  # every pytest of this environment loads this plugin
 
@@ -49,6 +50,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 pytest.fail(f"{lacks} (a kernel since {since} should have it, this is {host.release()})", pytrace=False)
             if policy() == "require":
                 pytest.fail(f"{lacks} (OBI_KERNEL=require)", pytrace=False)
+            # `auto`, a stranger's machine: the sentence names what is missing.
             pytest.skip(lacks)
 
 

@@ -183,4 +183,5 @@ def loader(request):
 def _lack(sentence):
     if plugin.policy() == "require":
         pytest.fail(f"{sentence} (OBI_KERNEL=require)", pytrace=False)
+    # Not under `require`, see above: a stranger's machine, told what is missing.
     pytest.skip(sentence)

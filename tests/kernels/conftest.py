@@ -106,6 +106,7 @@ def _line(kernel, outcome):
 
 def _check_machine():
     if plugin.policy() == "off":
+        # Asked for by name; continuous integration asks for `require`.
         pytest.skip("kernel tests are off (OBI_KERNEL=off)")
     if platform.machine() != "x86_64":
         _lack(f"the guests are x86_64, this machine is {platform.machine()}")
@@ -121,6 +122,7 @@ def _check_machine():
 def _lack(sentence):
     if plugin.policy() == "require":
         pytest.fail(f"{sentence} (OBI_KERNEL=require)", pytrace=False)
+    # Not under `require`, see above: a stranger's machine, told what is missing.
     pytest.skip(sentence)
 
 

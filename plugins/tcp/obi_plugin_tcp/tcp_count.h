@@ -86,12 +86,9 @@ static inline __attribute__((always_inline)) void tcp_count_bytes(const struct o
 }
 
 /* Add what the connection carried since it was last looked at. */
-static inline __attribute__((always_inline)) void tcp_count_io(const struct tcp_source *source,
-							       struct tcp_socket *socket)
+static inline __attribute__((always_inline)) void tcp_count_io(struct tcp_socket *socket, u64 rx,
+							       u64 tx)
 {
-	u64 rx, tx;
-
-	tcp_read_bytes(source, &rx, &tx);
 	if (rx > socket->rx_counted) {
 		tcp_count_bytes(&socket->owner, TCP_RECEIVE, rx - socket->rx_counted);
 		socket->rx_counted = rx;
@@ -103,10 +100,9 @@ static inline __attribute__((always_inline)) void tcp_count_io(const struct tcp_
 }
 
 /* Add what the listener dropped since it was last looked at. */
-static inline __attribute__((always_inline)) void tcp_count_drops(const struct tcp_source *source,
-								  struct tcp_socket *socket)
+static inline __attribute__((always_inline)) void tcp_count_drops(struct tcp_socket *socket,
+								  u64 drops)
 {
-	u64 drops = tcp_read_drops(source);
 	struct tcp_drop_key key = {};
 
 	if (drops <= socket->drops_counted)
@@ -117,6 +113,39 @@ static inline __attribute__((always_inline)) void tcp_count_drops(const struct t
 	if (!OBI_ADD(tcp_listen_drops, &key, drops - socket->drops_counted))
 		OBI_LOSE(tcp_lost, TCP_LOST_ROW);
 	socket->drops_counted = drops;
+}
+
+/* Add what the socket's counters say now. */
+static inline __attribute__((always_inline)) void tcp_count_now(const struct tcp_source *source,
+								struct tcp_socket *socket)
+{
+	u64 rx, tx;
+
+	if (socket->role == TCP_ROLE_LISTENER) {
+		tcp_count_drops(socket, tcp_read_drops(source));
+		return;
+	}
+	tcp_read_bytes(source, &rx, &tx);
+	tcp_count_io(socket, rx, tx);
+}
+
+/* Keep what the socket's counters say now: tcp_refresh is in the row and may be adding the same. */
+static inline __attribute__((always_inline)) void tcp_keep_last(const struct tcp_source *source,
+								struct tcp_socket *socket)
+{
+	if (socket->role == TCP_ROLE_LISTENER)
+		socket->last_drops = tcp_read_drops(source);
+	else
+		tcp_read_bytes(source, &socket->last_rx, &socket->last_tx);
+}
+
+/* Add the rest of a closed socket that was left so. */
+static inline __attribute__((always_inline)) void tcp_count_last(struct tcp_socket *socket)
+{
+	if (socket->role == TCP_ROLE_LISTENER)
+		tcp_count_drops(socket, socket->last_drops);
+	else
+		tcp_count_io(socket, socket->last_rx, socket->last_tx);
 }
 
 #endif /* OBI_TCP_COUNT_H */

@@ -115,6 +115,18 @@ static __always_inline void tcp_write_row(struct seq_file *seq, const struct tcp
 	bpf_seq_write(seq, &row, sizeof(row));
 }
 
+static __always_inline void tcp_look(const struct tcp_source *source, struct tcp_socket *socket)
+{
+	u64 rx, tx;
+
+	if (socket->role == TCP_ROLE_LISTENER) {
+		tcp_count_drops(socket, tcp_read_drops(source));
+		return;
+	}
+	tcp_read_bytes_outside(source, &rx, &tx);
+	tcp_count_io(socket, rx, tx);
+}
+
 /*
  * Walks tcp_sockets: counts the bytes of open connections, writes rows if somebody looks, and drops sockets that closed unseen
  * (the change of state comes before the state itself, so a closed socket that is still here was missed, or is being reopened now:
@@ -137,12 +149,11 @@ int tcp_refresh(struct bpf_iter__bpf_map_elem *ctx)
 		return 0;
 	sk = (struct sock *)id;
 	source.sk = sk;
-	if (socket->role == TCP_ROLE_LISTENER) {
-		tcp_count_drops(&source, socket);
-		return 0;
-	}
 	if (socket->closed) {
-		OBI_DELETE(tcp_sockets, &id);
+		if (bpf_ktime_get_ns() - socket->closed_ns > 1000000000ULL) {
+			tcp_count_last(socket);
+			OBI_DELETE(tcp_sockets, &id);
+		}
 		return 0;
 	}
 	if (BPF_CORE_READ(sk, __sk_common.skc_state) == OBI_TCP_CLOSE &&
@@ -152,10 +163,10 @@ int tcp_refresh(struct bpf_iter__bpf_map_elem *ctx)
 		return 0;
 	}
 	__sync_fetch_and_add(&socket->reading, 1);
-	if (!socket->closed && socket->claimed)
-		tcp_count_io(&source, socket);
+	if (!socket->closed && socket->claimed && socket->id == id)
+		tcp_look(&source, socket);
 	__sync_fetch_and_add(&socket->reading, -1ULL);
-	if (OBI_LIVE_GET(u32, tcp_rows))
+	if (socket->role != TCP_ROLE_LISTENER && OBI_LIVE_GET(u32, tcp_rows))
 		tcp_write_row(ctx->meta->seq, &source, socket);
 	return 0;
 }

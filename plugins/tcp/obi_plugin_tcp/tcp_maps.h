@@ -55,6 +55,7 @@ enum tcp_loss {
 /* One socket from its first change of state to its last; the key is the address of its struct sock. */
 struct tcp_socket {
 	struct obi_owner owner;
+	u64 id; /* the key again: a row that is given to another socket is known by it */
 	u8 local_address[16];
 	u8 peer_address[16];
 	u64 opened_ns; /* first SYN; monotonic clock */
@@ -65,6 +66,10 @@ struct tcp_socket {
 	u64 drops_counted; /* of a listener, that tcp_listen_drops has already */
 	u64 reading; /* tcp_refresh is in this row; see tcp_finish() */
 	u64 closed;
+	u64 closed_ns;
+	u64 last_rx; /* what the counters said at the close, if tcp_refresh was in the row */
+	u64 last_tx;
+	u64 last_drops;
 	u32 netns;
 	u16 local_port;
 	u16 peer_port;

@@ -67,6 +67,11 @@ static inline void tcp_read_bytes(const struct tcp_source *source, u64 *rx, u64 
 	*tx = 0;
 }
 
+static inline void tcp_read_bytes_outside(const struct tcp_source *source, u64 *rx, u64 *tx)
+{
+	tcp_read_bytes(source, rx, tx);
+}
+
 static inline u32 tcp_read_rtt_us(const struct tcp_source *source)
 {
 	return 0;

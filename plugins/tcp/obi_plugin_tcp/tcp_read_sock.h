@@ -115,6 +115,26 @@ static __always_inline void tcp_read_bytes(const struct tcp_source *source, u64 
 	*tx = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
 }
 
+/*
+ * The same from outside, where a segment may be in the middle of being received: a FIN is counted before it is noted. So the count is
+ * read first, then whether anybody holds the socket, then the note; while it is held, one byte waits for the next look.
+ */
+static __always_inline void tcp_read_bytes_outside(const struct tcp_source *source, u64 *rx,
+						   u64 *tx)
+{
+	struct sock *sk = source->sk;
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	u64 received = BPF_CORE_READ(tp, bytes_received);
+	bool held = BPF_CORE_READ(sk, sk_lock.owned);
+
+	if (bpf_core_field_exists(sk->sk_lock.slock.rlock.raw_lock.val.counter))
+		held |= BPF_CORE_READ(sk, sk_lock.slock.rlock.raw_lock.val.counter) != 0;
+	if (received && (held || (BPF_CORE_READ(sk, __sk_common.skc_flags) >> 1) & 1))
+		received--;
+	*rx = received;
+	*tx = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+}
+
 /* Smoothed round-trip time; just after a passive open it is the time from SYN-ACK to ACK. 0: never measured. */
 static __always_inline u32 tcp_read_rtt_us(const struct tcp_source *source)
 {

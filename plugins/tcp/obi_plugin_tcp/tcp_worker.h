@@ -10,10 +10,20 @@
 
 static inline __attribute__((always_inline)) void tcp_remember(u64 id, struct tcp_socket *socket)
 {
-	if (OBI_INSERT(tcp_sockets, &id, socket))
-		OBI_LOSE(tcp_lost, TCP_LOST_SOCKET);
-	else
-		tcp_move(0, socket->state);
+	struct tcp_socket *left;
+
+	socket->id = id;
+	if (OBI_INSERT(tcp_sockets, &id, socket)) {
+		/* The kernel gave the address to a new socket before tcp_refresh came for the old one. */
+		left = OBI_LOOKUP(tcp_sockets, &id);
+		if (!left || !left->closed) {
+			OBI_LOSE(tcp_lost, TCP_LOST_SOCKET);
+			return;
+		}
+		tcp_count_last(left);
+		OBI_UPDATE(tcp_sockets, &id, socket);
+	}
+	tcp_move(0, socket->state);
 }
 
 /* In connect(): the current task is the owner. The local port is not chosen yet. */
@@ -151,7 +161,6 @@ static inline __attribute__((always_inline)) void tcp_count_end(const struct tcp
 		tcp_failed(source, socket);
 		return;
 	}
-	tcp_count_io(source, socket);
 	if (socket->seeded)
 		return;
 	tcp_count_lifetime(socket, bpf_ktime_get_ns() - socket->established_ns);
@@ -159,23 +168,27 @@ static inline __attribute__((always_inline)) void tcp_count_end(const struct tcp
 }
 
 /*
- * The last change of a socket. tcp_refresh may be in this row on another CPU, or on this one below us: then the row stays, marked
- * closed, and the next refresh removes it. Both sides mark first and look second (the atomic add is the barrier).
+ * The last change of a socket. tcp_refresh may be in this row on another CPU, or on this one below us, and be adding the same bytes:
+ * then the row stays, marked closed, with what its counters said at last. A refresh adds the rest and removes it a second later: by
+ * then the address is not being given to a new socket, or was (tcp_remember). Both sides mark first and look second (the atomic add
+ * is the barrier).
  */
 static inline __attribute__((always_inline)) void tcp_finish(const struct tcp_source *source,
 							     u64 id, struct tcp_socket *socket)
 {
 	tcp_move(socket->state, 0);
-	if (socket->role == TCP_ROLE_LISTENER) {
-		tcp_count_drops(source, socket);
+	if (socket->role == TCP_ROLE_LISTENER)
 		tcp_unlisten(id, socket);
-		OBI_DELETE(tcp_sockets, &id);
+	else
+		tcp_count_end(source, socket);
+	socket->closed_ns = bpf_ktime_get_ns();
+	__sync_fetch_and_add(&socket->closed, 1);
+	if (socket->reading) {
+		tcp_keep_last(source, socket);
 		return;
 	}
-	__sync_fetch_and_add(&socket->closed, 1);
-	tcp_count_end(source, socket);
-	if (!socket->reading)
-		OBI_DELETE(tcp_sockets, &id);
+	tcp_count_now(source, socket);
+	OBI_DELETE(tcp_sockets, &id);
 }
 
 static inline __attribute__((always_inline)) void tcp_changed(const struct tcp_source *source,
@@ -193,7 +206,7 @@ static inline __attribute__((always_inline)) void tcp_changed(const struct tcp_s
 		return;
 	}
 	socket = OBI_LOOKUP(tcp_sockets, &id);
-	if (!socket) {
+	if (!socket || socket->closed) {
 		if (old_state == OBI_TCP_SYN_RECV && new_state == OBI_TCP_ESTABLISHED)
 			tcp_passive_established(source);
 		return;

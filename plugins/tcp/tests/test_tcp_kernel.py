@@ -1,6 +1,7 @@
 """The tcp probe on the real kernel: known connections in a private network namespace give exact numbers, in each mode."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from obi_core.testing.live import this_host
 from obi_core.testing.seen import Seen
 
 pytestmark = pytest.mark.kernel(needs=("cap:bpf", "cap:perfmon", "btf", "tracefs"))
+
+
+DIRECTION = "network.io.direction"
 
 
 def outcomes(seen, name, role):
@@ -103,6 +107,27 @@ def test_open_connections_are_shown_and_their_bytes_count_while_they_live(start,
     assert second.counts("obi.tcp.io", name, by="network.io.direction") == {"transmit": 6000, "receive": 6000}
     assert third.counts("obi.tcp.io", name, by="network.io.direction") == {"transmit": 6000, "receive": 6000}
     assert not third.rows(name)
+
+
+def test_bytes_are_exact_while_collections_and_closes_meet_all_the_time(start, network, unique):
+    probe = start()
+    server_name, client_name = unique("obiserve"), unique("obiclnt")
+    server = network.start("serve", server_name, "4", 3000, 1000, 77)
+    client = network.start("connect", client_name, "4", server.line(), 3000, 1000, 77)
+    while client.process.poll() is None:
+        for _ in probe.bpf.iterate("tcp_refresh", walk="tcp_sockets"):
+            pass
+    client.finish()
+    server.finish()
+    for _ in range(100):  # what closed under a pass is added a second later
+        seen = Seen.of(probe)
+        if seen.counts("obi.tcp.io", client_name).get("") == 3000 * 1077:
+            break
+        time.sleep(0.05)
+
+    assert outcomes(seen, client_name, "client") == outcomes(seen, server_name, "server") == {"": 3000}
+    assert seen.counts("obi.tcp.io", client_name, by=DIRECTION) == {"transmit": 3_000_000, "receive": 3000 * 77}
+    assert seen.counts("obi.tcp.io", server_name, by=DIRECTION) == {"receive": 3_000_000, "transmit": 3000 * 77}
 
 
 def test_connections_older_than_the_agent_are_shown_but_never_counted_as_connects(start, network, unique):
