@@ -15,6 +15,9 @@ OBI_SETTING(u32, obi_cgroup_v1, 0);
 /* 0: keys of aggregates fold all processes of one name and cgroup, so a fork storm cannot fill a map. */
 OBI_SETTING(u32, obi_by_process, 0);
 
+/* Process id of the agent itself, so that a program can leave out what the agent causes; 0: not known. */
+OBI_SETTING(u32, obi_agent_tgid, 0);
+
 struct obi_owner {
 	u64 cgroup_id;
 	u64 start_ns; /* of the group leader, boot clock; 0 under BCC */

@@ -15,6 +15,7 @@
 
 #include <obi/settings.h>
 
+#include <obi/account.h>
 #include <obi/attribution.h>
 #include <obi/entry.h>
 #include <obi/histogram.h>

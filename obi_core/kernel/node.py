@@ -1,5 +1,6 @@
 """`OBI_SETTING` constants that are the same for every object on a node: those of `bpf/obi/{attribution,sample}.h`."""
 
+import os
 import secrets
 
 from obi_core.host import Host
@@ -15,5 +16,6 @@ def node_constants(host: Host, *, by_process: bool = False) -> dict[str, int]:
     return {
         "obi_cgroup_v1": int(host.memory_cgroup_v1()),
         "obi_by_process": int(by_process),
+        "obi_agent_tgid": os.getpid(),
         "obi_sample_seed": secrets.randbits(64),
     }
