@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from obi_core.decode import OwnerRecord, address, errno_name, owner, tcp_state, text
+    from obi_core.cgroups import Cgroup, Cgroups
+    from obi_core.decode import AccountRecord, OwnerRecord, accounts, address, errno_name, owner, tcp_state, text
     from obi_core.errors import (
         AttachError,
         ConfigError,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from obi_core.kernel.base import BpfObject, Loader
     from obi_core.model import (
         API_VERSION,
+        Account,
         Buckets,
         Column,
         Fold,
@@ -51,9 +53,13 @@ __version__: Final = "0.1.0"
 
 __all__ = [
     "API_VERSION",
+    "Account",
+    "AccountRecord",
     "AttachError",
     "BpfObject",
     "Buckets",
+    "Cgroup",
+    "Cgroups",
     "Column",
     "ConfigError",
     "Constant",
@@ -94,6 +100,7 @@ __all__ = [
     "ViewTable",
     "Yielded",
     "__version__",
+    "accounts",
     "address",
     "errno_name",
     "hookimpl",
@@ -103,7 +110,8 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "obi_core.decode": ("OwnerRecord", "address", "errno_name", "owner", "tcp_state", "text"),
+    "obi_core.cgroups": ("Cgroup", "Cgroups"),
+    "obi_core.decode": ("AccountRecord", "OwnerRecord", "accounts", "address", "errno_name", "owner", "tcp_state", "text"),
     "obi_core.errors": (
         "AttachError",
         "ConfigError",
@@ -118,6 +126,7 @@ _HOMES: Final = {
     "obi_core.kernel.base": ("BpfObject", "Loader"),
     "obi_core.model": (
         "API_VERSION",
+        "Account",
         "Buckets",
         "Column",
         "Fold",

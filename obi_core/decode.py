@@ -4,13 +4,13 @@ A reader calls these when a key is first seen, never for each observation.
 """
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, Protocol
 
 from obi_core.errors import errno_name
-from obi_core.model import Owner
+from obi_core.model import OUTCOMES, Account, Owner
 
-__all__ = ["OwnerRecord", "address", "errno_name", "owner", "tcp_state", "text"]
+__all__ = ["AccountRecord", "OwnerRecord", "accounts", "address", "errno_name", "owner", "tcp_state", "text"]
 
 _ADDRESS_BYTES: Final = 16
 _V4_MAPPED: Final = bytes(10) + b"\xff\xff"
@@ -32,6 +32,16 @@ _TCP_STATES: Final = (
 )
 
 
+class AccountRecord(Protocol):
+    """`struct obi_account` of `bpf/obi/account.h`, summed over the CPUs."""
+
+    seen: int
+    exported: int
+    filtered: int
+    sampled_out: int
+    lost: int
+
+
 class OwnerRecord(Protocol):
     """`struct obi_owner` of `bpf/obi/attribution.h`, as a ctypes record."""
 
@@ -40,6 +50,20 @@ class OwnerRecord(Protocol):
     tgid: int
     comm: bytes
     """`char[16]`: bytes up to the first NUL, or an array of 16."""
+
+
+def accounts(rows: Iterable[tuple[object, AccountRecord]]) -> Iterator[Account]:
+    """Read a probe's account.
+
+    Args:
+        rows: `(u32, struct obi_account)` from the map that `OBI_ACCOUNT` made; per-CPU values already summed.
+
+    Yields:
+        One entry per outcome, cumulative.
+    """
+    for _, record in rows:
+        for outcome in OUTCOMES:
+            yield Account(outcome, getattr(record, outcome))
 
 
 def text(raw: Iterable[int]) -> str:

@@ -32,6 +32,16 @@ _OWN_START: Final = 22
 
 
 @dataclass(frozen=True, slots=True)
+class Mount:
+    """One mounted file system."""
+
+    directory: Path
+    kind: str
+    """As mount(8) names it: `cgroup2`, `tracefs`."""
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """What this node is and allows."""
 
@@ -54,14 +64,14 @@ class Host:
 
     def tracefs(self) -> Path | None:
         """Where tracefs can be read; None if it is not mounted, or not for us."""
-        for mount, kind in self._mounts():
-            if kind == "tracefs" and os.access(mount / "events", os.R_OK | os.X_OK):
-                return mount
+        for mount in self.mounts():
+            if mount.kind == "tracefs" and os.access(mount.directory / "events", os.R_OK | os.X_OK):
+                return mount.directory
         return None
 
     def cgroup2(self) -> Path | None:
         """Where cgroup v2 is mounted (`/sys/fs/cgroup`, or `…/unified` on a hybrid node)."""
-        return next((mount for mount, kind in self._mounts() if kind == "cgroup2"), None)
+        return next((mount.directory for mount in self.mounts() if mount.kind == "cgroup2"), None)
 
     def memory_cgroup_v1(self) -> bool:
         """Whether the memory controller is a v1 one: then all tasks share one v2 cgroup and the v1 id says who is who."""
@@ -71,6 +81,13 @@ class Host:
                 # hierarchy 0 is v2's
                 return rest.split("\t")[0] != "0"
         return False
+
+    def mounts(self) -> Iterator[Mount]:
+        """What is mounted where, in our mount namespace."""
+        for line in _lines(self.proc / "self/mounts"):
+            columns = line.split()
+            if len(columns) > 3:  # noqa: PLR2004 - source, directory, type, options
+                yield Mount(Path(columns[1].replace("\\040", " ")), columns[2], tuple(columns[3].split(",")))
 
     def release(self) -> str:
         """Kernel release, as `uname -r` gives it."""
@@ -122,12 +139,6 @@ class Host:
             yield from (int(path.name) for path in self.proc.iterdir() if path.name.isdigit())
         except OSError:
             return
-
-    def _mounts(self) -> Iterator[tuple[Path, str]]:
-        for line in _lines(self.proc / "self/mounts"):
-            columns = line.split()
-            if len(columns) > 2:  # noqa: PLR2004 - source, directory, type
-                yield Path(columns[1].replace("\\040", " ")), columns[2]
 
 
 def _text(path: Path) -> str:

@@ -1,8 +1,8 @@
 """Frozen values that everything else speaks in. Standard library only; no I/O, no clock, no kernel.
 
 Three groups: what a probe declares (`Instrument`, `View`, `Program`, `Mode`), what it yields (`Observation`, `Retired`,
-`Row`, `Span`, `LogEvent`, `Loss`), and what the runtime says of it (`ProbeState`, `Reason`). `Metric` and `Point` are what a
-sink reads from the bus.
+`Row`, `Span`, `LogEvent`, `Loss`, `Account`), and what the runtime says of it (`ProbeState`, `Reason`). `Metric` and `Point`
+are what a sink reads from the bus.
 """
 
 from collections.abc import Hashable, Mapping
@@ -103,6 +103,8 @@ class Retired:
     """The kernel row named by `key` is gone: the key ends for every instrument, their series stay."""
 
     key: Hashable
+    ended: bool = False
+    """Whether nothing more is to come (its owner is gone, or it was idle for long): a series without other rows goes soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,24 @@ class Loss:
     """`kernel` (a map or ring was full) or `decode` (a record did not fit its type)."""
 
 
-Yielded = Observation | Retired | Row | Span | LogEvent | Loss
+OUTCOMES: Final = ("seen", "exported", "filtered", "sampled_out", "lost")
+"""Entries of a probe's account; the first is the sum of the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One entry of a probe's balanced account: seen = exported + filtered + sampled_out + lost.
+
+    Source: `struct obi_account` in `bpf/obi/account.h`.
+    """
+
+    outcome: str
+    """One of `OUTCOMES`."""
+    count: int
+    """Things, cumulative for this generation of the probe."""
+
+
+Yielded = Observation | Retired | Row | Span | LogEvent | Loss | Account
 """All that `Probe.collect` may yield."""
 
 

@@ -21,10 +21,11 @@ class keeps what it opens, and the final `detach` closes all of it, last first.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
+from obi_core.kernel.ages import RowAges
 from obi_core.kernel.base import BpfObject, Loader
 from obi_core.model import API_VERSION, Instrument, Mode, View, Yielded
 from obi_core.settings import ProbeSettings
@@ -51,6 +52,8 @@ class Probe(ABC):
         self._level = 0
         self._open = ExitStack()
         self._bpf: BpfObject | None = None
+        self.ages: RowAges | None = None
+        """How rows end; set by the runner. None: they stay until the probe ends."""
 
     @property
     def bpf(self) -> BpfObject:
@@ -80,6 +83,18 @@ class Probe(ABC):
     @abstractmethod
     def collect(self) -> Iterable[Yielded]:
         """Yield cumulative rows. One thread, every interval, under a deadline."""
+
+    def rows(self, map_name: str) -> Iterator[tuple[Any, Any]]:
+        """Read a hash map of aggregates in batches, as `bpf.rows` does, and end the rows that are over.
+
+        A row is over when its cgroup is gone, or when it has not moved for `metrics.series_idle_s`. It is taken out of the
+        map, given a last time, and then the core retires the key of its observation.
+
+        Args:
+            map_name: C name. Its key begins with `struct obi_owner owner`, and the reader's `Observation.key` is
+                `(map_name, bytes(key))`.
+        """
+        return iter(self.bpf.rows(map_name)) if self.ages is None else self.ages.rows(self.bpf, map_name)
 
     def drain(self) -> Iterable[Yielded]:
         """Yield the events that the kernel has queued: every second between collections, and at the end of each.

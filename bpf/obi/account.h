@@ -37,8 +37,9 @@ struct obi_account {
 
 #define OBI_OUTCOME(account, outcome)                                                              \
 	({                                                                                         \
-		if (account)                                                                       \
-			__sync_fetch_and_add(&(account)->outcome, 1);                              \
+		struct obi_account *_entry_of = (account);                                         \
+		if (_entry_of)                                                                     \
+			__sync_fetch_and_add(&_entry_of->outcome, 1);                              \
 	})
 
 #endif /* OBI_ACCOUNT_H */

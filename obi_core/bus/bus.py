@@ -10,6 +10,7 @@ from dataclasses import replace
 from threading import Event, Lock, Thread
 from typing import Final
 
+from obi_core.bus.accounts import Accounts
 from obi_core.bus.events import EventQueue
 from obi_core.bus.losses import Losses, Place
 from obi_core.bus.mailbox import Batch, Mailbox
@@ -17,7 +18,7 @@ from obi_core.bus.moment import Moment
 from obi_core.bus.own import bus_metrics
 from obi_core.bus.table import Limits, SeriesTable, check_instruments
 from obi_core.bus.views import Views
-from obi_core.model import Instrument, LogEvent, Loss, Metric, Row, Span, View, Yielded
+from obi_core.model import Account, Instrument, LogEvent, Loss, Metric, Row, Span, View, Yielded
 from obi_core.resolver import Resolver
 from obi_core.sink import ViewTable
 
@@ -36,7 +37,8 @@ class Bus:
         series_limit: Series per metric.
         bind_grace_s: Longest wait for a late identity, s.
         series_idle_s: A series that no kernel row feeds for so long is dropped, s.
-        limits: Everything else that is bounded; the three above override it.
+        series_ended_s: The same where its owner has ended too, s.
+        limits: Everything else that is bounded; the four above override it.
         clock: Reads both clocks.
     """
 
@@ -47,13 +49,20 @@ class Bus:
         series_limit: int = 2_000,
         bind_grace_s: float = 5.0,
         series_idle_s: float = 3_600.0,
+        series_ended_s: float = 120.0,
         limits: Limits | None = None,
         clock: Callable[[], Moment] = Moment.now,
     ) -> None:
-        chosen = replace(limits or Limits(), series=series_limit, bind_grace_s=bind_grace_s, series_idle_s=series_idle_s)
+        chosen = replace(
+            limits or Limits(),
+            series=series_limit,
+            bind_grace_s=bind_grace_s,
+            series_idle_s=series_idle_s,
+            series_ended_s=series_ended_s,
+        )
         self._clock = clock
         self._started = clock()
-        self._losses = Losses()
+        self._losses, self._accounts = Losses(), Accounts()
         self._mailbox = Mailbox(self._losses, chosen.batches, chosen.endings)
         self._table = SeriesTable(resolver, chosen)
         self._views = Views(resolver, chosen.rows)
@@ -109,6 +118,7 @@ class Bus:
         """
         check_instruments(probe, instruments)
         self._losses.register(probe)
+        self._accounts.register(probe)
         self._views.register(probe, views)
 
         def register() -> None:
@@ -211,6 +221,7 @@ class Bus:
         self._bus_metrics = bus_metrics(
             self._table.sizes(),
             self._losses,
+            self._accounts,
             self._table.taken(),
             self._table.refused(),
             self._table.late.unresolved,
@@ -254,6 +265,8 @@ class Bus:
                 self.events.put(batch.probe, other)
             elif isinstance(other, Loss):
                 self._losses.count(batch.probe, Place(other.place), other.count, other.cause)
+            elif isinstance(other, Account):
+                self._accounts.count(batch.probe, other)
             else:
                 rows.append(other)
         if batch.whole:

@@ -8,10 +8,10 @@ from obi_core.bus.late import LateBinder, Waiting, merged
 from obi_core.bus.losses import Place
 from obi_core.bus.moment import Moment
 from obi_core.bus.series import Series, SeriesSet
-from obi_core.model import Instrument, LogEvent, Loss, Observation, Owner, Retired, Row, Span, Yielded
+from obi_core.model import Account, Instrument, LogEvent, Loss, Observation, Owner, Retired, Row, Span, Yielded
 from obi_core.resolver import Subject
 
-Other = Row | Span | LogEvent | Loss
+Other = Row | Span | LogEvent | Loss | Account
 
 
 class UndeclaredError(ValueError):
@@ -42,12 +42,12 @@ class Keys:
         self.swept = -1
         """Number of the batch in which silent keys were last looked for."""
 
-    def end(self, key: Hashable, now: Moment) -> None:
-        """End one key, if there is such a row."""
+    def end(self, key: Hashable, now: Moment, *, ended: bool = False) -> None:
+        """End one key, if there is such a row; `ended`: its owner has ended too."""
         binding = self.bindings.pop(key, None)
         if binding is not None:
             binding.end()
-            self.series.release(binding.series, now)
+            self.series.release(binding.series, now, ended=ended)
 
     def sweep(self, before: int, now: Moment) -> None:
         """End keys that no batch since number `before` has shown: their rows left the kernel without a word."""
@@ -69,6 +69,7 @@ class Generation:
         self._late, self._key_limit = late, key_limit
         self._number = 0
         self._lost: dict[tuple[str, str], int] = {}
+        self._accounted: dict[str, int] = {}
         self.refused = 0
         """Observations that did not fit what the probe declared."""
         self.fault: str | None = None
@@ -78,8 +79,8 @@ class Generation:
         """Fold a batch into the series.
 
         Returns:
-            Everything that is no metric, in order: rows of views, spans, log events, and what was lost since the last batch
-            (the count of a `Loss` that comes back is the difference).
+            Everything that is no metric, in order: rows of views, spans, log events, and what was lost or accounted for since
+            the last batch (the count of a `Loss` or an `Account` that comes back is the difference).
         """
         others: list[Other] = []
         subjects: dict[Owner, Subject] = {}
@@ -103,9 +104,13 @@ class Generation:
                     self._refuse(entry, error)
             elif isinstance(entry, Retired):
                 for keys in self._keys.values():
-                    keys.end(entry.key, now)
+                    keys.end(entry.key, now, ended=entry.ended)
             elif isinstance(entry, Loss):
                 self._lose(entry, others)
+            elif isinstance(entry, Account):
+                since = entry.count - self._accounted.get(entry.outcome, 0)
+                self._accounted[entry.outcome] = entry.count
+                others.append(replace(entry, count=max(0, since)))
             else:
                 others.append(entry)
         self._number += observed

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from obi_core.bus.accounts import Accounts
 from obi_core.bus.losses import Losses
 from obi_core.model import Instrument, Kind, Metric, Point
 
@@ -30,6 +31,7 @@ def own_metric(
 def bus_metrics(
     probes: Sequence[tuple[str, int, int]],
     losses: Losses,
+    accounts: Accounts,
     taken: Mapping[str, int],
     refused: Mapping[str, int],
     unresolved: Mapping[str, int],
@@ -40,6 +42,7 @@ def bus_metrics(
     Args:
         probes: Name, series now, keys that overflowed, of each.
         losses: What was lost, by probe, place and cause.
+        accounts: What became of what each probe's programs saw.
         taken: Entries applied, by probe.
         refused: Observations that their probe had not declared, by probe.
         unresolved: Keys bound to an owner known only in part, by reason.
@@ -48,6 +51,9 @@ def bus_metrics(
     lost = losses.read()
     causes: list[Reading] = [
         ({"probe": probe, "place": place, "cause": cause}, number) for (probe, place, cause), number in losses.causes().items()
+    ]
+    events: list[Reading] = [
+        ({"probe": probe, "outcome": outcome}, number) for (probe, outcome), number in accounts.read().items()
     ]
     outcomes: list[Reading] = []
     for probe, _, _ in probes:
@@ -67,6 +73,13 @@ def bus_metrics(
         ),
         own_metric(
             "obi_probe_events_total",
+            Kind.COUNTER,
+            "Things that the probe's programs saw in the kernel, by what became of them: seen is the sum of the others.",
+            events,
+            start_ns=start_ns,
+        ),
+        own_metric(
+            "obi_probe_entries_total",
             Kind.COUNTER,
             "Entries that the probe handed over, by what became of them.",
             outcomes,

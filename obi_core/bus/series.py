@@ -16,7 +16,7 @@ OVERFLOW: Final[Attributes] = (("otel.metric.overflow", True),)
 class Series:
     """One series. It outlives the kernel rows that fed it."""
 
-    __slots__ = ("attributes", "idle_since", "live", "pinned", "point", "start_ns", "time_ns", "value")
+    __slots__ = ("attributes", "ended", "idle_since", "live", "pinned", "point", "start_ns", "time_ns", "value")
 
     def __init__(self, attributes: Attributes, value: float | list[int], now: Moment, *, pinned: bool = False) -> None:
         self.attributes = attributes
@@ -30,6 +30,8 @@ class Series:
         """Never retired: a headline or the overflow series."""
         self.idle_since = now.mono_ns
         """Since when no key is bound here, ns, monotonic; means nothing while `live`."""
+        self.ended = False
+        """Whether the last key that was bound here went with its owner; means nothing while `live`."""
         self.point: Point | None = None
         """The last point read, until the series moves."""
 
@@ -90,18 +92,26 @@ class SeriesSet:
                 series = self._overflow
         return series
 
-    def release(self, series: Series, now: Moment) -> None:
+    def release(self, series: Series, now: Moment, *, ended: bool = False) -> None:
         """Note that a key of `series` ended. A gauge that no row feeds any more ends with its last key."""
         series.live -= 1
+        series.ended = ended
         series.point = None
         series.idle_since = now.mono_ns
         self.changed = True
         if series.live == 0 and not series.pinned and self.instrument.kind is Kind.GAUGE:
             self._series.pop(series.attributes, None)
 
-    def retire(self, before_ns: int) -> int:
-        """Drop series without keys since before `before_ns` (monotonic); one that comes back has a new start time."""
-        idle = [s for s in self._series.values() if s.live == 0 and not s.pinned and s.idle_since < before_ns]
+    def retire(self, before_ns: int, ended_before_ns: int) -> int:
+        """Drop series without keys since before `before_ns` (monotonic), or `ended_before_ns` where the owner is gone too.
+
+        One that comes back has a new start time.
+        """
+        idle = [
+            series
+            for series in self._series.values()
+            if series.live == 0 and not series.pinned and series.idle_since < (ended_before_ns if series.ended else before_ns)
+        ]
         for series in idle:
             del self._series[series.attributes]
         self.changed = self.changed or bool(idle)

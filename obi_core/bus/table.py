@@ -26,6 +26,8 @@ class Limits:
     """Longest wait for an owner."""
     series_idle_s: float = 3_600.0
     """A series that no row feeds for so long is dropped."""
+    series_ended_s: float = 120.0
+    """The same where whose series it was has ended: time for every sink to read its last value."""
     rows: int = 2_000
     """Rows of one view."""
     events: int = 2_000
@@ -109,9 +111,10 @@ class SeriesTable:
     def retire(self, now: Moment) -> None:
         """Drop series that no row has fed for long."""
         before = now.mono_ns - int(self._limits.series_idle_s * 1e9)
+        ended_before = now.mono_ns - int(self._limits.series_ended_s * 1e9)
         for state in self._probes.values():
             for series in state.sets.values():
-                series.retire(before)
+                series.retire(before, ended_before)
 
     def read(self) -> tuple[Metric, ...]:
         """Give every instrument with its series; the same object until something moves."""

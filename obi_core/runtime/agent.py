@@ -13,10 +13,12 @@ from importlib.metadata import EntryPoint
 from typing import Final
 
 from obi_core.bus import Bus
+from obi_core.cgroups import Cgroups
 from obi_core.errors import ConfigError, HostError, PluginError
 from obi_core.host import Host
 from obi_core.identity import ProcessResolver, resource_attributes
 from obi_core.identity.resource import agent_version
+from obi_core.kernel.ages import RowAges
 from obi_core.kernel.base import Loader
 from obi_core.kernel.node import node_constants
 from obi_core.model import ProbeState, Reason
@@ -150,6 +152,8 @@ class Agent:
                 [resolver for plugin in usable for resolver in plugin.resolvers],
             ),
             series_limit=core.metrics.series_limit,
+            series_idle_s=core.metrics.series_idle_s,
+            series_ended_s=core.metrics.series_ended_s,
             bind_grace_s=core.metrics.bind_grace_s,
         )
         self._runners = tuple(self._runners_of(usable, bus))
@@ -201,6 +205,7 @@ class Agent:
             step_deadline_s=agent.step_deadline_s,
             collect_deadline_s=agent.collect_deadline_s,
             budgets=self._settings.core.budgets,
+            ages=lambda: RowAges(Cgroups(self._host).ids, self._settings.core.metrics.series_idle_s),
         )
         return Runner(plan, self._inbox.put)
 

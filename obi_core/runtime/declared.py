@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from obi_core.model import Instrument, LogEvent, Loss, Observation, Owner, Retired, Row, Span, View, Yielded
+from obi_core.model import OUTCOMES, Account, Instrument, LogEvent, Loss, Observation, Owner, Retired, Row, Span, View, Yielded
 from obi_core.probe import Probe
 from obi_core.runtime.strangers import is_a, shown
 
@@ -25,8 +25,10 @@ class Declared:
         """Whether the probe has events between collections."""
 
     def collection(self, probe: Probe) -> list[Yielded]:
-        """Take one collection: what `collect` yields, then the queued events, then what could not be decoded; see `gather`."""
-        return self.gather(probe.collect()) + self.drained(probe) + undecoded(probe)
+        """Take one collection: what `collect` yields, queued events, rows that ended, what was not decoded; see `gather`."""
+        collected = self.gather(probe.collect())
+        ended = probe.ages.retired() if probe.ages is not None else []
+        return [*collected, *self.drained(probe), *ended, *undecoded(probe)]
 
     def drained(self, probe: Probe) -> list[Yielded]:
         """Take the queued events alone; see `gather`. Rows of a view come all or not at all, so they are refused."""
@@ -76,6 +78,8 @@ class Declared:
         match item:
             case Loss():
                 whole = is_a(item.cause, str) and is_a(item.count, int)
+            case Account():
+                whole = item.outcome in OUTCOMES and is_a(item.count, int)
             case Span():
                 whole = is_a(item.name, str) and is_a(item.start_ns, int) and is_a(item.end_ns, int)
             case LogEvent():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from obi_core.host import Host
+from obi_core.kernel.ages import RowAges
 from obi_core.kernel.base import Loader
 from obi_core.model import Instrument, View, Yielded
 from obi_core.probe import Probe
@@ -51,6 +52,8 @@ class Plan:
     """Wait for an event at most so many seconds; whether it came."""
     budgets: BudgetSettings | None = None
     """What the probe may cost; None: unbounded."""
+    ages: Callable[[], RowAges] | None = None
+    """Makes what ends the rows of one generation; None: they stay."""
 
 
 @dataclass(slots=True)

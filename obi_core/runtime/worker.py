@@ -104,6 +104,8 @@ class Worker:
             self._say(ProbeState.DISCOVERED, Reason.STARTING, generation=self.generation + 1, attempts=tuple(attempts))
             with self._watch.step("construct", self._plan.step_deadline_s):
                 probe = self.probe = self._plan.probe(self._plan.settings)
+            if self._plan.ages is not None:
+                probe.ages = self._plan.ages()
             attempt = begin(probe, mode, self._plan.loader, self._plan.host, self._step, budgets=self._plan.budgets)
             attempts.append(attempt)
             if attempt.ok:

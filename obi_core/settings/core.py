@@ -37,6 +37,12 @@ class MetricsSettings(Section):
     enabled: bool = Field(True, description="Whether Prometheus text is served.")
     listen: Listen = Field(Listen("127.0.0.1", 9090), description="Where Prometheus text is served, at `/metrics`.")
     series_limit: Count = Field(2000, description="Series of one metric; what is beyond goes to one overflow series.")
+    series_idle_s: Seconds = Field(
+        3600.0, description="A series, and the kernel row behind it, that has not moved for so long is dropped."
+    )
+    series_ended_s: Seconds = Field(
+        120.0, description="How long a series stays after its container has ended, so that its last value gets out."
+    )
     bind_grace_s: Seconds = Field(5.0, description="How long a new series waits for its owner to become known.")
     process_pid: bool = Field(False, description="Whether metrics carry `process.pid`; many series on busy machines.")
 

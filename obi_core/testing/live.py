@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from obi_core.cgroups import Cgroups
 from obi_core.host import Host
+from obi_core.kernel.ages import LOOK_EVERY_S, RowAges
 from obi_core.kernel.libbpf import LibbpfLoader
 from obi_core.kernel.node import node_constants
 from obi_core.model import Mode
@@ -17,6 +19,11 @@ P = TypeVar("P", bound=Probe)
 def this_host() -> Host:
     """Facts of the machine that the tests run on."""
     return Host()
+
+
+def row_ages(*, idle_s: float = 3600.0, look_every_s: float = LOOK_EVERY_S) -> RowAges:
+    """What ends the rows of a probe on this machine, as the agent makes it: for `Probe.ages`."""
+    return RowAges(Cgroups().ids, idle_s, look_every_s=look_every_s)
 
 
 @contextmanager

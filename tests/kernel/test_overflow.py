@@ -97,7 +97,7 @@ def test_the_agent_exports_what_was_taken_and_what_was_lost_and_they_add_up(load
     [sink] = plugin.sinks
     [(_, taken)] = sink.flushed["obi.limits.records"].items()
     lost = sink.flushed["obi_probe_lost_total"][("cause", "ring_full"), ("place", "kernel"), ("probe", "limits")]
-    outcomes = {dict(labels)["outcome"]: number for labels, number in sink.flushed["obi_probe_events_total"].items()}
+    outcomes = {dict(labels)["outcome"]: number for labels, number in sink.flushed["obi_probe_entries_total"].items()}
     assert taken >= ROOM
     assert lost >= FIRED // 2
     assert taken + lost == FIRED

@@ -203,6 +203,7 @@ def test_its_own_metrics_exist(bench):
     assert {
         "obi_probe_collect_seconds",
         "obi_probe_events_total",
+        "obi_probe_entries_total",
         "obi_process_cpu_seconds_total",
         "obi_process_start_time_seconds",
         "obi_series",

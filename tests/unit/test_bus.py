@@ -7,7 +7,7 @@ import pytest
 
 from obi_core.bus import Bus, Limits, Place, own_metric
 from obi_core.errors import PluginError
-from obi_core.model import Column, Instrument, Kind, LogEvent, Loss, Observation, Owner, Retired, Row, Span, View
+from obi_core.model import Account, Column, Instrument, Kind, LogEvent, Loss, Observation, Owner, Retired, Row, Span, View
 from obi_core.resolver import Subject
 
 A = Instrument("obi.x.a", Kind.COUNTER, "{a}", "A.", headline=({},))
@@ -133,7 +133,7 @@ def test_a_worker_never_waits_and_what_was_refused_is_counted(make, names):
     assert (total(bus, A), total(bus, B)) == (2, 2)
     assert bus.publish("x", 1, [Observation(A, 1, 4), Observation(B, 1, 4)])
     assert (total(bus, A), total(bus, B)) == (4, 4)
-    assert own(bus, "obi_probe_events_total", probe="x", outcome="lost_queue") == 2
+    assert own(bus, "obi_probe_entries_total", probe="x", outcome="lost_queue") == 2
 
 
 def test_rows_that_end_in_a_refused_batch_are_not_lost(make, names):
@@ -202,7 +202,7 @@ def test_what_was_not_declared_is_reported_to_the_runner(make):
     assert bus.flush(10)
     assert bus.undeclared("x", 3) == "obi.x.a does not declare the attribute peer"
     assert bus.undeclared("x", 4) is None
-    assert own(bus, "obi_probe_events_total", probe="x", outcome="undeclared") == 1
+    assert own(bus, "obi_probe_entries_total", probe="x", outcome="undeclared") == 1
 
 
 def test_a_batch_that_cannot_be_applied_costs_nobody_else(make, caplog):
@@ -223,6 +223,22 @@ def test_losses_exist_as_zero_and_are_counted_by_place(make):
     assert bus.flush(10)
     assert (bus.losses()["x", "kernel"], bus.losses()["x", "decode"]) == (6, 2)
     assert own(bus, "obi_probe_lost_total", probe="x", place="kernel", cause="rows_full") == 6
+
+
+def test_an_account_exists_as_zero_and_adds_up_across_generations(make):
+    bus = make()
+
+    def outcomes():
+        assert bus.flush(10)
+        names = ("seen", "exported", "filtered", "sampled_out", "lost")
+        return tuple(own(bus, "obi_probe_events_total", probe="x", outcome=name) for name in names)
+
+    assert outcomes() == (0, 0, 0, 0, 0)
+    bus.publish("x", 1, [Account("seen", 10), Account("exported", 7), Account("lost", 3)])
+    bus.publish("x", 1, [Account("seen", 12), Account("exported", 9), Account("lost", 3)])
+    bus.end("x", 1)
+    bus.publish("x", 2, [Account("seen", 5), Account("filtered", 4), Account("sampled_out", 1)])
+    assert outcomes() == (17, 9, 4, 1, 3)
 
 
 def test_spans_and_log_events_wait_in_a_bounded_queue(make):
@@ -264,6 +280,7 @@ def test_own_metrics_come_last_and_a_provider_that_raises_costs_only_itself(make
         "obi_series",
         "obi_series_overflow_total",
         "obi_probe_events_total",
+        "obi_probe_entries_total",
         "obi_probe_lost_total",
         "obi_identity_unresolved_total",
         "obi_build_info",

@@ -351,3 +351,22 @@ def test_the_series_total_is_the_sum_of_the_true_increments(steps):
 def test_a_metric_names_its_scope():
     assert [type(metric) for metric in table().read()] == [Metric] * 5
     assert {metric.scope for metric in table().read()} == {"obi-plugin-x 1.0"}
+
+
+def test_a_series_whose_owner_has_ended_goes_soon_and_others_stay():
+    made = table(series_idle_s=3600.0, series_ended_s=60.0, instruments=(CALLS,))
+    dd = (("process.executable.name", "dd"),)
+    made.apply("x", 1, [Observation(CALLS, 1, 10, owner(1)), Observation(CALLS, 2, 1, owner(2, "dd"))], at(1))
+    made.apply("x", 1, [Observation(CALLS, 1, 12, owner(1)), Retired(1, ended=True), Retired(2)], at(2))
+    made.retire(at(61))
+    assert values(made, CALLS) == {CURL: 12, dd: 1}, "every sink reads the last value"
+    made.retire(at(63))
+    assert values(made, CALLS) == {dd: 1}
+
+
+def test_a_series_that_another_row_feeds_does_not_end_with_one_of_them():
+    made = table(series_idle_s=3600.0, series_ended_s=60.0, instruments=(CALLS,))
+    made.apply("x", 1, [Observation(CALLS, 1, 10, owner(1)), Observation(CALLS, 2, 5, owner(2))], at(1))
+    made.apply("x", 1, [Retired(1, ended=True)], at(2))
+    made.retire(at(1000))
+    assert values(made, CALLS) == {CURL: 15}

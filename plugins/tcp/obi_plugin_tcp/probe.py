@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import ClassVar, cast
 
-from obi_core import Instrument, Loader, Mode, Probe, Program, View, Yielded
+from obi_core import Instrument, Loader, Mode, Probe, Program, View, Yielded, accounts
 from obi_plugin_tcp import readers, records
 from obi_plugin_tcp.catalogue import (
     CONNECTION_DURATION,
@@ -97,7 +97,7 @@ class TcpProbe(Probe):
             yield from self._without_bpf.collect(show=self.wants(CONNECTIONS_VIEW))
             return
         yield from self._refresh()
-        rows = self.bpf.rows
+        rows = self.rows
         yield from readers.connects(rows("tcp_connects"))
         yield from readers.handshakes(rows("tcp_handshake_duration"))
         yield from readers.lifetimes(rows("tcp_connection_duration"))
@@ -106,8 +106,9 @@ class TcpProbe(Probe):
         yield from readers.retransmits(rows("tcp_retransmits"))
         yield from readers.resets(rows("tcp_resets"))
         yield from readers.listen_drops(rows("tcp_listen_drops"))
-        yield from readers.connections(rows("tcp_connections"))
-        yield from readers.losses(rows("tcp_lost"))
+        yield from readers.connections(self.bpf.rows("tcp_connections"))
+        yield from readers.losses(self.bpf.rows("tcp_lost"))
+        yield from accounts(self.bpf.rows("tcp_account"))
 
     def drain(self) -> Iterable[Yielded]:
         """Slow and failed connects, a sample of ended connections, resets."""

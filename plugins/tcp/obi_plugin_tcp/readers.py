@@ -100,7 +100,7 @@ def connects(rows: Iterable[tuple[ConnectKey, int]]) -> Iterator[Observation]:
     Gaps: Connects that fail before a SYN is sent never change state.
     """
     for key, count in rows:
-        yield Observation(CONNECTS, ("connects", bytes(key)), count, owner(key.owner), _connect_attributes(key))
+        yield Observation(CONNECTS, ("tcp_connects", bytes(key)), count, owner(key.owner), _connect_attributes(key))
 
 
 def handshakes(rows: Iterable[tuple[ConnectKey, DurationsRow]]) -> Iterator[Observation]:
@@ -116,7 +116,11 @@ def handshakes(rows: Iterable[tuple[ConnectKey, DurationsRow]]) -> Iterator[Obse
     """
     for key, row in rows:
         yield Observation(
-            HANDSHAKE_DURATION, ("handshake", bytes(key)), _histogram(row), owner(key.owner), _connect_attributes(key)
+            HANDSHAKE_DURATION,
+            ("tcp_handshake_duration", bytes(key)),
+            _histogram(row),
+            owner(key.owner),
+            _connect_attributes(key),
         )
 
 
@@ -133,7 +137,11 @@ def lifetimes(rows: Iterable[tuple[RoleKey, DurationsRow]]) -> Iterator[Observat
     """
     for key, row in rows:
         yield Observation(
-            CONNECTION_DURATION, ("lifetime", bytes(key)), _histogram(row), owner(key.owner), {ROLE: name_of(ROLES, key.role)}
+            CONNECTION_DURATION,
+            ("tcp_connection_duration", bytes(key)),
+            _histogram(row),
+            owner(key.owner),
+            {ROLE: name_of(ROLES, key.role)},
         )
 
 
@@ -148,7 +156,7 @@ def io(rows: Iterable[tuple[IoKey, int]]) -> Iterator[Observation]:
     Source: tcp_sock.bytes_received less a received FIN; bytes_sent less bytes_retrans (v4.19+).
     """
     for key, count in rows:
-        yield Observation(IO, ("io", bytes(key)), count, owner(key.owner), {DIRECTION: name_of(DIRECTIONS, key.direction)})
+        yield Observation(IO, ("tcp_io", bytes(key)), count, owner(key.owner), {DIRECTION: name_of(DIRECTIONS, key.direction)})
 
 
 def connections(rows: Iterable[tuple[int, int]]) -> Iterator[Observation]:
@@ -180,7 +188,7 @@ def round_trips(rows: Iterable[tuple[RoleKey, DurationsRow]]) -> Iterator[Observ
     """
     for key, row in rows:
         attributes = {ROLE: name_of(ROLES, key.role), TYPE: FAMILIES.get(key.family, OTHER)}
-        yield Observation(RTT, ("rtt", bytes(key)), _histogram(row), owner(key.owner), attributes)
+        yield Observation(RTT, ("tcp_rtt", bytes(key)), _histogram(row), owner(key.owner), attributes)
 
 
 def retransmits(rows: Iterable[tuple[RetransmitKey, int]]) -> Iterator[Observation]:
@@ -195,7 +203,7 @@ def retransmits(rows: Iterable[tuple[RetransmitKey, int]]) -> Iterator[Observati
     """
     for key, count in rows:
         attributes = {RETRANSMIT: name_of(RETRANSMIT_TYPES, key.type)}
-        yield Observation(RETRANSMITS, ("retransmits", bytes(key)), count, owner(key.owner), attributes)
+        yield Observation(RETRANSMITS, ("tcp_retransmits", bytes(key)), count, owner(key.owner), attributes)
 
 
 def resets(rows: Iterable[tuple[ResetKey, int]]) -> Iterator[Observation]:
@@ -210,7 +218,7 @@ def resets(rows: Iterable[tuple[ResetKey, int]]) -> Iterator[Observation]:
     """
     for key, count in rows:
         attributes = {DIRECTION: name_of(DIRECTIONS, key.direction), CAUSE: name_of(RESET_CAUSES, key.cause)}
-        yield Observation(RESETS, ("resets", bytes(key)), count, owner(key.owner), attributes)
+        yield Observation(RESETS, ("tcp_resets", bytes(key)), count, owner(key.owner), attributes)
 
 
 def listen_drops(rows: Iterable[tuple[DropKey, int]]) -> Iterator[Observation]:
@@ -225,7 +233,7 @@ def listen_drops(rows: Iterable[tuple[DropKey, int]]) -> Iterator[Observation]:
     """
     for key, count in rows:
         attributes: dict[str, str | int] = {PORT: key.port} if key.port else {}
-        yield Observation(LISTEN_DROPS, ("drops", bytes(key)), count, owner(key.owner), attributes)
+        yield Observation(LISTEN_DROPS, ("tcp_listen_drops", bytes(key)), count, owner(key.owner), attributes)
 
 
 def losses(rows: Iterable[tuple[int, int]]) -> Iterator[Loss]:

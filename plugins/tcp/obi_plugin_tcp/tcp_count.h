@@ -6,6 +6,18 @@
 /* 1: tcp_listen_drops keeps ports apart. */
 OBI_SETTING(u32, tcp_by_port, 0);
 
+/* Add to the row of `key`, and to the account. */
+#define TCP_ADD(map, key, n)                                                                       \
+	({                                                                                         \
+		struct obi_account *_entry = OBI_SEEN(tcp_account);                                \
+		if (OBI_ADD(map, key, n)) {                                                        \
+			OBI_OUTCOME(_entry, exported);                                             \
+		} else {                                                                           \
+			OBI_OUTCOME(_entry, lost);                                                 \
+			OBI_LOSE(tcp_lost, TCP_LOST_ROW);                                          \
+		}                                                                                  \
+	})
+
 /* A socket leaves `from` and enters `to`; 0 is outside. */
 static inline __attribute__((always_inline)) void tcp_move(u32 from, u32 to)
 {
@@ -18,6 +30,7 @@ static inline __attribute__((always_inline)) void tcp_move(u32 from, u32 to)
 /* Add `weight` durations to the row of `key`, which begins at zero. */
 #define TCP_ADD_DURATION(map, key, first, duration_ns, weight)                                     \
 	({                                                                                         \
+		struct obi_account *_entry = OBI_SEEN(tcp_account);                                \
 		struct tcp_durations *_row = OBI_LOOKUP(map, key);                                 \
 		u32 _slot = obi_slot(duration_ns, first, TCP_BUCKETS);                             \
 		if (!_row) {                                                                       \
@@ -31,7 +44,9 @@ static inline __attribute__((always_inline)) void tcp_move(u32 from, u32 to)
 		if (_row && _slot < TCP_BUCKETS) {                                                 \
 			__sync_fetch_and_add(&_row->counts[_slot], weight);                        \
 			__sync_fetch_and_add(&_row->sum_ns, (duration_ns) * (weight));             \
+			OBI_OUTCOME(_entry, exported);                                             \
 		} else {                                                                           \
+			OBI_OUTCOME(_entry, lost);                                                 \
 			OBI_LOSE(tcp_lost, TCP_LOST_ROW);                                          \
 		}                                                                                  \
 	})
@@ -45,8 +60,7 @@ static inline __attribute__((always_inline)) void tcp_count_connect(const struct
 	obi_owner_key(&key.owner, &socket->owner);
 	key.role = socket->role;
 	key.outcome = outcome;
-	if (!OBI_ADD(tcp_connects, &key, 1))
-		OBI_LOSE(tcp_lost, TCP_LOST_ROW);
+	TCP_ADD(tcp_connects, &key, 1);
 	if (duration_ns)
 		TCP_ADD_DURATION(tcp_handshake_duration, &key, TCP_HANDSHAKE_FIRST, duration_ns,
 				 1ULL);
@@ -81,8 +95,7 @@ static inline __attribute__((always_inline)) void tcp_count_bytes(const struct o
 
 	obi_owner_key(&key.owner, owner);
 	key.direction = direction;
-	if (!OBI_ADD(tcp_io, &key, bytes))
-		OBI_LOSE(tcp_lost, TCP_LOST_ROW);
+	TCP_ADD(tcp_io, &key, bytes);
 }
 
 /* Add what the connection carried since it was last looked at. */
@@ -110,8 +123,7 @@ static inline __attribute__((always_inline)) void tcp_count_drops(struct tcp_soc
 	obi_owner_key(&key.owner, &socket->owner);
 	if (tcp_by_port)
 		key.port = socket->local_port;
-	if (!OBI_ADD(tcp_listen_drops, &key, drops - socket->drops_counted))
-		OBI_LOSE(tcp_lost, TCP_LOST_ROW);
+	TCP_ADD(tcp_listen_drops, &key, drops - socket->drops_counted);
 	socket->drops_counted = drops;
 }
 

@@ -134,6 +134,9 @@ OBI_ARRAY(tcp_connections, u32, u64, OBI_TCP_STATES);
 
 OBI_LOSSES(tcp_lost, TCP_LOSSES);
 
+/* A thing is one addition to a row, or a socket that found no room. */
+OBI_ACCOUNT(tcp_account);
+
 struct tcp_retransmit_key {
 	struct obi_owner owner;
 	u32 type;

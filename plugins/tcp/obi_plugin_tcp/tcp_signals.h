@@ -22,8 +22,7 @@ static __always_inline void tcp_count_retransmit(struct sock *sk, u32 type, u64 
 	if (socket)
 		obi_owner_key(&key.owner, &socket->owner);
 	key.type = type;
-	if (!OBI_ADD(tcp_retransmits, &key, segments))
-		OBI_LOSE(tcp_lost, TCP_LOST_ROW);
+	TCP_ADD(tcp_retransmits, &key, segments);
 }
 
 /* In recovery it was duplicate ACKs, after a loss a timeout; a tail loss probe is the pending timer while it runs. */
@@ -99,8 +98,7 @@ static __always_inline void tcp_count_reset(const struct obi_owner *owner, u32 d
 		obi_owner_key(&key.owner, owner);
 	key.direction = direction;
 	key.cause = cause;
-	if (!OBI_ADD(tcp_resets, &key, 1))
-		OBI_LOSE(tcp_lost, TCP_LOST_ROW);
+	TCP_ADD(tcp_resets, &key, 1);
 }
 
 static __always_inline void tcp_reset_of(struct sock *sk, const struct tcp_socket *socket,
@@ -240,8 +238,10 @@ int tcp_rtt_ops(struct bpf_sock_ops *ctx)
 	if (ctx->op != OBI_SOCK_OPS_RTT)
 		return 1;
 	weight = obi_sample(OBI_LIVE_GET(u32, tcp_rtt_every));
-	if (!weight)
+	if (!weight) {
+		OBI_OUTCOME(OBI_SEEN(tcp_account), sampled_out);
 		return 1;
+	}
 	socket = tcp_socket_of((struct sock *)ctx->sk);
 	if (socket && socket->role != TCP_ROLE_LISTENER)
 		tcp_count_rtt(socket, (u64)(ctx->srtt_us >> 3) * 1000, weight);

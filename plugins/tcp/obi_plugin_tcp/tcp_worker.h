@@ -17,6 +17,7 @@ static inline __attribute__((always_inline)) void tcp_remember(u64 id, struct tc
 		/* The kernel gave the address to a new socket before tcp_refresh came for the old one. */
 		left = OBI_LOOKUP(tcp_sockets, &id);
 		if (!left || !left->closed) {
+			OBI_OUTCOME(OBI_SEEN(tcp_account), lost);
 			OBI_LOSE(tcp_lost, TCP_LOST_SOCKET);
 			return;
 		}

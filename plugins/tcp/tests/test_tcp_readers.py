@@ -74,8 +74,8 @@ def test_one_row_has_one_key_per_instrument() -> None:
     (connect,) = readers.connects([(Key(), 1)])
     (handshake,) = readers.handshakes([(Key(), Histogram((0,) * 96, 0))])
 
-    assert connect.key == ("connects", b"row")
-    assert handshake.key == ("handshake", b"row")
+    assert connect.key == ("tcp_connects", b"row")
+    assert handshake.key == ("tcp_handshake_duration", b"row")
 
 
 def test_a_histogram_is_its_counts_and_then_its_sum() -> None:
