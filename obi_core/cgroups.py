@@ -16,9 +16,12 @@ ROOT_ID: Final = 1
 """Id of a hierarchy's root, if the whole hierarchy can be seen; in a cgroup namespace the root has another."""
 _UNIFIED: Final = ""
 _V1_CONTROLLERS: Final = frozenset(
-    ("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb")
-    + ("memory", "net_cls", "net_prio", "perf_event", "pids")
-)
+    ("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "pids")
+) | {
+    "net_cls",
+    "net_prio",
+    "perf_event",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,11 +64,14 @@ class BpfObject(Protocol):
     def tune(self, name: str, value: int) -> None:
         """Set an `OBI_LIVE` setting."""
 
-    def attach(self, program: str) -> None:
-        """Attach one program to the hook that its section names. Attaching twice is once."""
+    def attach(self, program: str, to: str = "") -> None:
+        """Attach one program to the hook that its section names, or a `tc` program to `INTERFACE:ingress` or `…:egress`.
 
-    def detach(self, program: str) -> None:
-        """Detach one program; it stays loaded. Idempotent."""
+        Attaching twice to one place is once.
+        """
+
+    def detach(self, program: str, to: str = "") -> None:
+        """Detach one program, from one place or from all; it stays loaded. Idempotent."""
 
     def sever(self) -> None:
         """Close link descriptors only. Safe from another thread than the worker's."""

@@ -43,10 +43,11 @@ class LibbpfLoader:
     Args:
         host: This machine.
         constants: Values for `OBI_SETTING` constants that objects may have (`obi_cgroup_v1`); a plan's own win.
+        tcx: Whether to ask for the kernel's own links at interfaces before filters.
     """
 
-    def __init__(self, host: Host, constants: Mapping[str, int] | None = None) -> None:
-        self._host = host
+    def __init__(self, host: Host, constants: Mapping[str, int] | None = None, *, tcx: bool = True) -> None:
+        self._host, self._tcx = host, tcx
         self._constants = dict(constants or {})
 
     def load(self, package: str, stem: str, mode: Mode, plan: LoadPlan) -> BpfObject:
@@ -100,7 +101,7 @@ class LibbpfLoader:
                 },
                 {name: _loaded_map(owned, shipped, name, each) for name, each in maps.items()},
                 records=shipped.records,
-                hooks=Hooks(self._host.tracefs(), self._host.cgroup2()),
+                hooks=Hooks(self._host.tracefs(), self._host.cgroup2(), self._tcx),
                 refused=refused,
                 without=shipped.maps_of(refused),
             )

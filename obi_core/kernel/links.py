@@ -1,4 +1,4 @@
-"""Attach a loaded program to the hook that its section names; the link is a plain descriptor, closing it detaches."""
+"""Attach a loaded program to the hook that its section names; closing the link detaches it."""
 
 import ctypes
 import errno
@@ -6,11 +6,12 @@ import fcntl
 import os
 import platform
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from obi_core.errors import AttachError
+from obi_core.kernel.interfaces import DIRECTIONS, attach_filter, attach_tcx, index_of
 from obi_core.kernel.lib import libbpf
 
 _BPF_PERF_EVENT: Final = 41
@@ -26,6 +27,24 @@ _BY_BTF: Final = ("tp_btf", "fentry", "fexit", "fmod_ret", "lsm")
 _CGROUP: Final = ("cgroup", "cgroup_skb", "sockops")
 
 
+class Link(Protocol):
+    """One attachment of one program; ends it when closed. May be closed from any thread."""
+
+    def close(self) -> None:
+        """Detach."""
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A link that is a descriptor: closing it detaches."""
+
+    fd: int
+
+    def close(self) -> None:
+        """Close it; once, by its owner."""
+        os.close(self.fd)
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """Where programs attach on this host."""
@@ -34,32 +53,50 @@ class Hooks:
     """Mount point of tracefs, for `tp/…`."""
     cgroup2: Path | None = None
     """cgroup v2 directory whose processes `cgroup…` and `sockops` programs see."""
+    tcx: bool = True
+    """Whether to ask for a link of the kernel's at an interface before a filter."""
+    disciplines: set[int] = field(default_factory=set)
+    """Interfaces that got a queueing discipline for our filters."""
 
-    def attach(self, program: str, section: str, fd: int) -> int:
+    def attach(self, program: str, section: str, fd: int, to: str = "") -> Link:
         """Attach a program and give its link.
 
         Args:
             program: C function name.
             section: ELF section, which names the hook.
             fd: Program descriptor; stays the caller's.
+            to: Where, for programs whose section does not say: `eth0:ingress` or `eth0:egress` for `tc`.
 
         Returns:
-            A descriptor that the caller owns.
+            The link, which the caller owns.
 
         Raises:
             AttachError: The hook is missing or the kernel refused; `need` names what is missing, if that is known.
         """
         kind, _, target = section.partition("/")
         kind = kind.removesuffix(".s")
+        if kind == "tc":
+            return self._interface(program, section, fd, to)
         if kind in _BY_BTF:
-            return _checked(libbpf().bpf_raw_tracepoint_open(None, fd), program, section, "the kernel would not attach it")
+            message = "the kernel would not attach it"
+            return Descriptor(_checked(libbpf().bpf_raw_tracepoint_open(None, fd), program, section, message))
         if kind in ("raw_tp", "raw_tracepoint"):
-            return _raw_tracepoint(program, section, target, fd)
+            return Descriptor(_raw_tracepoint(program, section, target, fd))
         if kind in ("tp", "tracepoint"):
-            return self._tracepoint(program, section, target, fd)
+            return Descriptor(self._tracepoint(program, section, target, fd))
         if kind in _CGROUP:
-            return self._cgroup(program, section, fd)
+            return Descriptor(self._cgroup(program, section, fd))
         raise AttachError("OBI cannot attach programs of this section", program=program, section=section, errno=errno.EINVAL)
+
+    def _interface(self, program: str, section: str, fd: int, to: str) -> Link:
+        interface, _, direction = to.rpartition(":")
+        if not interface or direction not in DIRECTIONS:
+            message = f"a tc program is attached to INTERFACE:ingress or INTERFACE:egress, not to {to!r}"
+            raise AttachError(message, program=program, section=section, errno=errno.EINVAL)
+        index = index_of(program, section, interface)
+        if self.tcx and (link := attach_tcx(program, section, fd, index, direction)) is not None:
+            return Descriptor(link)
+        return attach_filter(program, section, fd, index, direction, self.disciplines)
 
     def _tracepoint(self, program: str, section: str, target: str, fd: int) -> int:
         if self.tracefs is None:

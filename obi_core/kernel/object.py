@@ -16,7 +16,7 @@ from obi_core.btf import CType
 from obi_core.errors import AttachError, KernelError
 from obi_core.kernel.base import MapStats, ProgramStats
 from obi_core.kernel.iterators import run_iterator
-from obi_core.kernel.links import Hooks
+from obi_core.kernel.links import Hooks, Link
 from obi_core.kernel.maps import LoadedMap, Map
 from obi_core.kernel.records import decode_records, split_records
 from obi_core.kernel.rings import Ring
@@ -64,7 +64,7 @@ class KernelObject:
         self._records = dict(records)
         self._unused = frozenset(without) - set(maps)
         self._hooks = hooks
-        self._links: dict[str, int] = {}
+        self._links: dict[tuple[str, str], Link] = {}
         self._links_lock = threading.Lock()
         self._severed = False
         self._refused: dict[str, KernelError] = dict(refused or {})
@@ -78,7 +78,7 @@ class KernelObject:
     def attached(self) -> tuple[str, ...]:
         """Programs attached now, by name."""
         with self._links_lock:
-            return tuple(self._links)
+            return tuple(dict.fromkeys(program for program, _ in self._links))
 
     def rows(self, map_name: str) -> Iterator[tuple[object, object]]:
         """Read a map in batches; see `Map.rows`. One that only a refused program would have used is empty."""
@@ -132,37 +132,42 @@ class KernelObject:
         output = run_iterator(program, loaded.section, loaded.fd, walked)
         return decode_records(split_records(output, record), record, program, self._decode_lost)
 
-    def attach(self, program: str) -> None:
+    def attach(self, program: str, to: str = "") -> None:
         """Attach one program; twice is once. An iterator has no hook: it runs in `iterate`.
 
+        Args:
+            program: C function name.
+            to: Where, for a `tc` program, which may be attached in several places: `eth0:ingress`, `eth0:egress`.
+
         Raises:
-            AttachError: The kernel refused and the mode cannot do without the program.
+            AttachError: The kernel refused and the mode cannot do without the program, or one place of several.
         """
-        if program in self.refused or program in self._links:
+        if program in self.refused or (program, to) in self._links:
             return
         loaded = self._program(program)
         if loaded.section.startswith("iter"):
             return
         try:
-            link = self._hooks.attach(program, loaded.section, loaded.fd)
+            link = self._hooks.attach(program, loaded.section, loaded.fd, to)
         except AttachError as error:
-            if not loaded.optional:
+            if to or not loaded.optional:
                 raise
             self._refused[program] = error
             return
         with self._links_lock:
             if not self._severed:
-                self._links[program] = link
+                self._links[program, to] = link
                 return
-        os.close(link)
+        link.close()
         raise AttachError("attached too late: the probe's links were closed", program=program, section=loaded.section)
 
-    def detach(self, program: str) -> None:
-        """Detach one program; it stays loaded. Idempotent."""
+    def detach(self, program: str, to: str = "") -> None:
+        """Detach one program, from one place or from all; it stays loaded. Idempotent."""
         with self._links_lock:
-            link = self._links.pop(program, None)
-        if link is not None:
-            os.close(link)
+            places = [place for place in self._links if place[0] == program and to in ("", place[1])]
+            links = [self._links.pop(place) for place in places]
+        for link in links:
+            link.close()
 
     def sever(self) -> None:
         """Close link descriptors only, for good. Safe from any thread: nothing that another thread reads is freed."""
@@ -170,7 +175,7 @@ class KernelObject:
             self._severed = True
             links, self._links = list(self._links.values()), {}
         for link in links:
-            os.close(link)
+            link.close()
 
     def programs(self) -> Iterator[ProgramStats]:
         """Cost of every loaded program."""

@@ -25,6 +25,7 @@ _REASONS: Final[Mapping[str, Reason]] = {
     "cap": Reason.MISSING_CAPABILITY,
     "tp": Reason.HOOK_MISSING,
     "hook": Reason.HOOK_MISSING,
+    "interface": Reason.HOOK_MISSING,
     "object": Reason.OBJECT_MISSING,
     "budget": Reason.OVER_BUDGET,
     **{need: reason for need, (reason, _) in _REMEDIES.items()},

@@ -65,8 +65,13 @@ class FakeBpfObject:
         self._maybe(f"tune:{name}")
         self.tuned[name] = value
 
-    def attach(self, program: str) -> None:
-        """Note the program as attached, or its scripted refusal."""
+    def attach(self, program: str, to: str = "") -> None:
+        """Note the program as attached, or its scripted refusal; one place of several as `program@eth0:ingress`."""
+        if to:
+            self._maybe(f"attach:{program}@{to}")
+            if f"{program}@{to}" not in self.attached:
+                self.attached.append(f"{program}@{to}")
+            return
         optional = any(entry.name == program and entry.loses for entry in self.mode.programs)
         try:
             self._maybe(f"attach:{program}")
@@ -78,10 +83,11 @@ class FakeBpfObject:
         if program not in self.attached and program not in self.refused:
             self.attached.append(program)
 
-    def detach(self, program: str) -> None:
-        """Note the program as detached."""
-        if program in self.attached:
-            self.attached.remove(program)
+    def detach(self, program: str, to: str = "") -> None:
+        """Note the program as detached, from one place or from all."""
+        for each in list(self.attached):
+            if each == f"{program}@{to}" or (not to and each.partition("@")[0] == program):
+                self.attached.remove(each)
 
     def sever(self) -> None:
         """Note that the links are closed."""

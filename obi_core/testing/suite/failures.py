@@ -129,9 +129,9 @@ class _Refused:
     def __init__(self, loaded: BpfObject, program: str, optional_ones: tuple[str, ...]) -> None:
         self._loaded, self._program, self._optional = loaded, program, optional_ones
 
-    def attach(self, program: str) -> None:
+    def attach(self, program: str, to: str = "") -> None:
         if program != self._program:
-            self._loaded.attach(program)
+            self._loaded.attach(program, to)
             return
         error = AttachError("refused by the test", program=program, errno=errno.EPERM)
         if program not in self._optional:
