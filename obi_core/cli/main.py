@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "run": "watch this machine until stopped",
     "plugins": "which probes are installed",
     "doctor": "what this node allows, probe by probe",
+    "trace": "single packets, live, as the programs in the kernel print them",
     "version": "version of OBI and of what it runs on",
 }
 """Each is a module of this package with `add_arguments` and `run`, imported only when it is asked for."""

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +52,8 @@ def add_settings(parser: argparse.ArgumentParser, flags: tuple[Flag, ...]) -> No
         parser.add_argument(flag.flag, dest=flag.setting, metavar=flag.metavar, help=flag.text)
 
 
-def settings_of(arguments: argparse.Namespace, flags: tuple[Flag, ...]) -> "Settings":
-    """Load the settings that files, variables and the flags of a command ask for.
+def settings_of(arguments: argparse.Namespace, flags: tuple[Flag, ...], more: Mapping[str, str] | None = None) -> "Settings":
+    """Load the settings that files, variables and the flags of a command ask for; `more`: others by dotted path (`--set`).
 
     Raises:
         ConfigError: Something in them is wrong.
@@ -63,6 +63,7 @@ def settings_of(arguments: argparse.Namespace, flags: tuple[Flag, ...]) -> "Sett
     given = {
         flag.setting: Given(value, flag.flag) for flag in flags if (value := getattr(arguments, flag.setting)) is not None
     }
+    given |= {key: Given(value, "--set") for key, value in (more or {}).items()}
     directory = arguments.config if arguments.config is not None else os.environ.get("OBI_CONFIG")
     if directory == "":
         raise ConfigError("names no directory", file="--config" if arguments.config is not None else "OBI_CONFIG")

@@ -40,7 +40,7 @@ def complaint(done, status):
     [
         ((), "a command is missing; `obi --help` lists what there is"),
         (("rnu",), 'no command "rnu"; did you mean "run"?'),
-        (("qqqq",), 'no command "qqqq"; known: run, plugins, doctor, version'),
+        (("qqqq",), 'no command "qqqq"; known: run, plugins, doctor, trace, version'),
         (("run", "--intervall", "2s"), "unrecognized arguments: --intervall 2s; `obi --help` lists what there is"),
         (("run", "--interval"), "argument --interval: expected one argument; `obi run --help` lists what there is"),
         (("plugins",), "the following arguments are required: ACTION; `obi plugins --help` lists what there is"),
@@ -61,6 +61,18 @@ def complaint(done, status):
 )
 def test_a_wrong_command_line_is_status_2(obi, words, expected):
     assert complaint(obi(*words), 2) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--for", "soon"), "--for: 'soon' is not allowed; it must be a time up to 7 days, such as 30s or 5m"),
+        (("--set", "network"), "--set: 'network' is not allowed; it must be SECTION.KEY=VALUE"),
+        (("--plugins", "tcp"), "no listed probe can trace (listed: tcp); list one that can, such as network"),
+    ],
+)
+def test_what_cannot_be_traced_is_told(obi, words, message):
+    assert complaint(obi("trace", *words), 2) == message
 
 
 @pytest.mark.parametrize("command", [("run",), ("doctor", "--json"), ("plugins", "list", "--json")])
