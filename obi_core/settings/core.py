@@ -26,6 +26,10 @@ class AgentSettings(Section):
     view: Literal["auto", "table", "lines", "off"] = Field(
         "auto", description="What `obi run` prints: a live table, one line per interval, nothing; auto: a table on a terminal."
     )
+    views: Names = Field(
+        ("processes", "connections", "calls", "limits"),
+        description="Views of the live table, from above; those not named follow. Keys choose: Tab, 0 all, 1 and so on one.",
+    )
     step_deadline_s: Seconds = Field(30.0, description="Time a probe has to be constructed, loaded and attached, each.")
     collect_deadline_s: Seconds = Field(10.0, description="Time one collection may take before the probe is quarantined.")
     shutdown_deadline_s: Seconds = Field(5.0, description="Time for the last collection and flush when the agent ends.")

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOBase
 from typing import Final, TextIO
@@ -43,14 +43,14 @@ class Screen:
         finally:
             self._write(LEAVE)
 
-    def draw(self, lines: Sequence[str], bold: int) -> None:
+    def draw(self, lines: Sequence[str], bold: Collection[int]) -> None:
         """Replace what is shown, in one write so that nothing flickers.
 
         Args:
             lines: From the top; none may be wider than the terminal.
-            bold: So many of the first lines are bold.
+            bold: Lines that are bold, from 0.
         """
-        styled = [f"\x1b[1m{line}\x1b[0m" if at < bold else line for at, line in enumerate(lines)]
+        styled = [f"\x1b[1m{line}\x1b[0m" if at in bold else line for at, line in enumerate(lines)]
         self._write("\x1b[H" + "\x1b[K\r\n".join(styled) + "\x1b[K\x1b[J")
 
     def _write(self, text: str) -> None:

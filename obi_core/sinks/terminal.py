@@ -4,19 +4,24 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from threading import Event, Thread
 from typing import ClassVar, Final, Literal, Self, TextIO
 
 from obi_core.settings import CoreSettings
 from obi_core.sink import Sink, Source
 from obi_core.sinks.cells import clean, fit
+from obi_core.sinks.keys import Keys
 from obi_core.sinks.layout import lay_out
+from obi_core.sinks.pages import Pages, count_of, stacked
 from obi_core.sinks.screen import HeldLog, Screen
 from obi_core.sinks.summary import Summary, headline
 
 _REDRAW_S: Final = 1.0
 _HEAD_EVERY: Final = 5
+_KEY_S: Final = 0.2
+"""How long a key may go unnoticed, and the end of the agent while one is waited for."""
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +34,8 @@ class TerminalSink(Sink):
         form: A table that is redrawn each second, or a line each interval.
         interval_s: Time between two lines, s; the table only names it.
         resource: Attributes of this agent.
+        views: Names of views, the first above; those not named follow.
+        keys: What a person presses; None: nobody can.
         redraw_s: Time between two drawings of the table, s.
     """
 
@@ -41,10 +48,12 @@ class TerminalSink(Sink):
         interval_s: float,
         resource: Mapping[str, str],
         *,
+        views: Sequence[str] = (),
+        keys: Keys | None = None,
         redraw_s: float = _REDRAW_S,
     ) -> None:
         self._stream, self._form, self._interval_s, self._resource = stream, form, interval_s, resource
-        self._redraw_s = redraw_s
+        self._pages, self._keys, self._redraw_s = Pages(views), keys, redraw_s
         self._ended = Event()
         self._asked: Event | None = None
         self._wake = Event()
@@ -58,7 +67,8 @@ class TerminalSink(Sink):
             return None
         if view == "auto":
             view = "table" if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else "lines"
-        return cls(sys.stdout, view, settings.agent.interval_s, resource)
+        keys = Keys(sys.stdin.fileno()) if view == "table" and sys.stdin is not None and sys.stdin.isatty() else None
+        return cls(sys.stdout, view, settings.agent.interval_s, resource, views=settings.agent.views, keys=keys)
 
     def start(self, source: Source) -> None:
         """Begin to show."""
@@ -109,39 +119,59 @@ class TerminalSink(Sink):
 
     def _show_table(self, source: Source) -> None:
         screen, log, turn, head = Screen(self._stream), HeldLog(), 0, ""
-        view, unsubscribe = "", _nothing
-        with log.holding(), screen.taken():
-            try:
-                while not self._ended.is_set():
-                    offered = [each.name for each in source.views()]
-                    if offered and view not in offered:
-                        unsubscribe()
-                        view, unsubscribe = offered[0], source.subscribe(offered[0])
-                    # Often at first, while probes start.
-                    if turn < _HEAD_EVERY or turn % _HEAD_EVERY == 0:
-                        head = headline(self._resource, self._interval_s, source.metrics(), "")
-                    turn += 1
-                    self._draw(screen, source, view, head, log.last)
-                    self._ended.wait(self._redraw_s)
-            finally:
-                unsubscribe()
+        subscribed: dict[str, Callable[[], None]] = {}
+        with ExitStack() as taken:
+            taken.enter_context(log.holding())
+            if self._keys is not None:
+                taken.enter_context(self._keys.taken())
+            taken.enter_context(screen.taken())
+            taken.callback(lambda: [end() for end in subscribed.values()])
+            while not self._ended.is_set():
+                self._pages.offer([each.name for each in source.views()])
+                _follow(source, subscribed, self._pages.shown)
+                # Often at first, while probes start.
+                if turn < _HEAD_EVERY or turn % _HEAD_EVERY == 0:
+                    head = headline(self._resource, self._interval_s, source.metrics(), "")
+                turn += 1
+                self._draw(screen, source, head, log.last)
+                self._pause()
 
-    def _draw(self, screen: Screen, source: Source, view: str, head: str, said: str) -> None:
+    def _pause(self) -> None:
+        """Wait until the table is to be drawn again: in a while, or at once when a key is pressed."""
+        if self._keys is None or not self._keys.there:
+            self._ended.wait(self._redraw_s)
+            return
+        until = time.monotonic() + self._redraw_s
+        while (left := until - time.monotonic()) > 0 and not self._ended.is_set():
+            if pressed := self._keys.pressed(min(left, _KEY_S)):
+                self._pages.press(pressed)
+                return
+
+    def _draw(self, screen: Screen, source: Source, head: str, said: str) -> None:
         width, height = screen.size()
-        table = source.table(view) if view else None
         bottom = [fit(clean(said), width)] if said else []
-        if table is None:
-            lines = [fit("waiting for the first collection" if view else "no probe offers a table yet", width)]
-            count = ""
+        if self._keys is not None and self._keys.there and (hint := self._pages.hint()):
+            bottom.append(fit(hint, width))
+        room = height - 1 - len(bottom)
+        tables = {name: source.table(name) for name in self._pages.shown}
+        bold = {0, 1}
+        if len(tables) > 1:
+            lines, titles = stacked(tables, width, room)
+            bold = {0, *(1 + at for at in titles)}
+        elif (table := next(iter(tables.values()), None)) is None:
+            lines = [fit("waiting for the first collection" if tables else "no probe offers a table yet", width)]
         else:
-            lines = lay_out(table, width, height - 1 - len(bottom))
-            total, shown = len(table.rows) + table.missed, len(lines) - 1
-            if not total:
+            lines = lay_out(table, width, room)
+            head = f"{head} · {count_of(next(iter(tables)), table, len(lines) - 1)}"
+            if not table.rows:
                 lines.append(fit(f"none now: {clean(table.view.description)}", width))
-            count = f"{total} {clean(view)}" + (f", {shown} shown" if shown < total else "")
-        first = fit(f"{head} · {count}" if count else head, width)
-        screen.draw([first, *lines[: max(0, height - 1 - len(bottom))], *bottom][:height], bold=2)
+        screen.draw([fit(head, width), *lines[: max(0, room)], *bottom][:height], bold)
 
 
-def _nothing() -> None:
-    pass
+def _follow(source: Source, subscribed: dict[str, Callable[[], None]], shown: Sequence[str]) -> None:
+    """Subscribe to what is shown and to nothing else: rows that nobody looks at are not read."""
+    for name in [name for name in subscribed if name not in shown]:
+        subscribed.pop(name)()
+    for name in shown:
+        if name not in subscribed:
+            subscribed[name] = source.subscribe(name)

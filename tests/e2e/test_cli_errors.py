@@ -68,7 +68,7 @@ def test_a_wrong_command_line_is_status_2(obi, words, expected):
     [
         (("--for", "soon"), "--for: 'soon' is not allowed; it must be a time up to 7 days, such as 30s or 5m"),
         (("--set", "network"), "--set: 'network' is not allowed; it must be SECTION.KEY=VALUE"),
-        (("--plugins", "tcp"), "no listed probe can trace (listed: tcp); list one that can, such as network"),
+        (("--plugins", "tcp"), "--plugins: no listed probe can trace (listed: tcp); list one that can, such as network"),
     ],
 )
 def test_what_cannot_be_traced_is_told(obi, words, message):
