@@ -84,7 +84,8 @@ def _measure(chosen: argparse.Namespace, workload: Workload) -> Report:
     if on("control"):
         report.control = control(workload, chosen.rounds)
     if on("ratios"):
-        variants = {"all": (), "tcp": ("--plugins", "tcp")} if len(installed) > 1 and "tcp" in installed else {"all": ()}
+        alone = {name: ("--plugins", name) for name in installed} if len(installed) > 1 else {}
+        variants: dict[str, tuple[str, ...]] = {"all": (), **alone}
         report.ratios = {name: with_agent(workload, chosen.rounds, extra) for name, extra in variants.items()}
     if on("programs"):
         report.programs = costs(workload)

@@ -49,9 +49,11 @@ class Report:
         )
         parts = [head, *(f"note: {note}" for note in self.notes)]
         if self.control:
-            parts.append(table("Noise: off, off, off (no agent at all)", _RATIO_HEADS, _ratio_rows(self.control, {})))
+            parts.append(table("Noise: off, off, off (no agent at all)", _RATIO_HEADS, _ratio_rows(self.control, {}, {})))
         for what, found in self.ratios.items():
-            parts.append(table(f"On against off, probes: {what}", _RATIO_HEADS, _ratio_rows(found, RATIOS)))
+            targets = RATIOS if what == "all" else {}
+            added = ADDED_NS.get(what, {})
+            parts.append(table(f"On against off, probes: {what}", _RATIO_HEADS, _ratio_rows(found, targets, added)))
         if self.programs:
             parts.append(table("BPF programs, ns by the kernel's statistics", _PROGRAM_HEADS, _program_rows(self.programs)))
             parts.append(table("BPF programs together, per event", _EVENT_HEADS, _event_rows(self.programs)))
@@ -71,14 +73,14 @@ _PROGRAM_HEADS = ("workload, program", "ns/run", "runs/op", "ns/op")
 _EVENT_HEADS = ("workload", "event", "events/op", "ns/event", "floor", "target")
 
 
-def _ratio_rows(found: Sequence[Ratio], targets: Mapping[str, float]) -> list[list[Cell]]:
+def _ratio_rows(found: Sequence[Ratio], targets: Mapping[str, float], added: Mapping[str, float]) -> list[list[Cell]]:
     return [
         [
             each.workload,
             each.off_ns,
             each.added_ns.middle,
             _range(each.added_ns, ".0f"),
-            ADDED_NS.get(each.workload) if targets else None,
+            added.get(each.workload),
             f"{each.ratio.middle:.3f}",
             _range(each.ratio, ".3f"),
             targets.get(each.workload),

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 RATIOS: Mapping[str, float] = {"churn": 1.20, "request": 1.25, "bulk": 1.15}
 """Target of on/off with every probe on."""
 
-ADDED_NS: Mapping[str, float] = {"getppid": 330.0, "churn": 2_000.0}
-"""Target of what the agent adds to one operation, ns: all of the syscalls probe; all of the tcp probe."""
+ADDED_NS: Mapping[str, Mapping[str, float]] = {"syscall": {"getppid": 330.0}, "tcp": {"churn": 2_000.0}}
+"""Target of what one probe alone adds to one operation, ns."""
 
 EVENTS: Mapping[str, tuple[str, float, float]] = {
     "getppid": ("call", 156.0, 330.0),
