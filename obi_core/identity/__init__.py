@@ -1,6 +1,7 @@
-"""Who is who: which process an owner is, and what this agent says of itself."""
+"""Who is who: which process and container an owner is, and what this agent says of itself."""
 
+from obi_core.identity.cgroup import Both, CgroupResolver
 from obi_core.identity.process import ProcessResolver
 from obi_core.identity.resource import resource_attributes
 
-__all__ = ["ProcessResolver", "resource_attributes"]
+__all__ = ["Both", "CgroupResolver", "ProcessResolver", "resource_attributes"]

@@ -16,7 +16,7 @@ from obi_core.bus import Bus
 from obi_core.cgroups import Cgroups
 from obi_core.errors import ConfigError, HostError, PluginError
 from obi_core.host import Host
-from obi_core.identity import ProcessResolver, resource_attributes
+from obi_core.identity import Both, CgroupResolver, ProcessResolver, resource_attributes
 from obi_core.identity.resource import agent_version
 from obi_core.kernel.ages import RowAges
 from obi_core.kernel.base import Loader
@@ -148,7 +148,10 @@ class Agent:
             _log.info("section %s is of a plugin that is not listed in agent.plugins: parsed, not checked", section)
         bus = self._bus = Bus(
             Resolvers(
-                ProcessResolver(self._host, process_pid=core.metrics.process_pid),
+                Both(
+                    CgroupResolver(Cgroups(self._host), pod_uid=core.metrics.pod_uid),
+                    ProcessResolver(self._host, process_pid=core.metrics.process_pid),
+                ),
                 [resolver for plugin in usable for resolver in plugin.resolvers],
             ),
             series_limit=core.metrics.series_limit,

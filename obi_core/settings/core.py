@@ -48,6 +48,7 @@ class MetricsSettings(Section):
         120.0, description="How long a series stays after its container has ended, so that its last value gets out."
     )
     bind_grace_s: Seconds = Field(5.0, description="How long a new series waits for its owner to become known.")
+    pod_uid: bool = Field(False, description="Whether metrics carry `k8s.pod.uid` beside `container.id`.")
     process_pid: bool = Field(False, description="Whether metrics carry `process.pid`; many series on busy machines.")
 
 

@@ -14,10 +14,12 @@ _GAP: Final = "  "
 
 
 def who(owner: Owner | None, subject: Mapping[str, str | int]) -> str:
-    """Name an owner for people: its pod or container if it has one, then the process and its pid."""
+    """Name an owner for people: its pod or container if it has one, then the process and its pid; else its unit or cgroup."""
     place = str(subject.get("k8s.pod.name", "")) or str(subject.get("container.id", ""))[:12]
     process = str(subject.get("process.executable.name", "")) or (owner.comm if owner else "")
     pid = str(owner.tgid) if owner and owner.tgid else ""
+    if not (place or process):
+        place = str(subject.get("systemd.unit", "")) or str(subject.get("process.linux.cgroup", ""))
     return clean(" ".join(part for part in (place, process, pid) if part))
 
 

@@ -20,7 +20,7 @@ from obi_core.settings import CoreSettings
 from obi_core.sink import ViewTable
 from obi_core.sinks import terminal
 from obi_core.sinks.cells import cell, clean, columns, fit
-from obi_core.sinks.layout import lay_out
+from obi_core.sinks.layout import lay_out, who
 from obi_core.sinks.screen import ENTER, LEAVE
 from obi_core.sinks.summary import Summary, headline
 from obi_core.sinks.terminal import TerminalSink
@@ -155,6 +155,19 @@ def test_a_pod_is_named_before_its_process():
     subject = {"k8s.pod.name": "web-1", "process.executable.name": "nginx", "container.id": "c" * 64}
     line = lay_out(ViewTable(VIEW, ((ROWS[0][0], subject),)), 100, 5)[1]
     assert line.startswith("web-1 nginx 7")
+
+
+@pytest.mark.parametrize(
+    ("subject", "name"),
+    [
+        ({"systemd.unit": "nginx.service"}, "nginx.service"),
+        ({"process.linux.cgroup": "/batch/7"}, "/batch/7"),
+        ({"container.id": "c" * 64, "systemd.unit": "x"}, "c" * 12),
+        ({}, ""),
+    ],
+)
+def test_a_cgroup_without_a_process_is_named_by_what_it_is(subject, name):
+    assert who(Owner(0, 0, 42, ""), subject) == name
 
 
 def test_a_line_says_what_was_counted_since_the_line_before():
