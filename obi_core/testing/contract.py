@@ -16,6 +16,7 @@ Tests whose name begins with `test_on_this_kernel` run once per mode on a real k
 are not met (see `OBI_KERNEL`); the others need none. What to override stands in `suite.author.Author`.
 """
 
+from obi_core.testing.suite.balance import Balance
 from obi_core.testing.suite.checks import check_attributes, check_counters, check_series
 from obi_core.testing.suite.declares import Declares
 from obi_core.testing.suite.failures import Failures
@@ -26,5 +27,5 @@ from obi_core.testing.suite.orders import Orders
 __all__ = ["ProbeContract", "check_attributes", "check_counters", "check_series"]
 
 
-class ProbeContract(Declares, Orders, Failures, Losses, Fullness):
+class ProbeContract(Declares, Orders, Failures, Losses, Balance, Fullness):
     """Tests of one probe class."""

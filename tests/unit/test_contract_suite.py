@@ -13,7 +13,7 @@ GOOD = """
     import os
     import time
 
-    from obi_core import Instrument, Kind, Mode, Observation, Owner, Probe, Program, Row, Span, View, Column
+    from obi_core import Account, Column, Instrument, Kind, Mode, Observation, Owner, Probe, Program, Row, Span, View
     from obi_core.errors import AttachError
     from obi_core.testing.contract import ProbeContract
     from obi_core.testing.fakes import FakeLoader
@@ -70,6 +70,11 @@ BAD = {
             "test_on_this_kernel_the_steps_in_any_order_leave_nothing_open",
             "test_on_this_kernel_a_refused_program_leaves_nothing_open",
         },
+    ),
+    "keeps an account that does not balance": (
+        "            count = HAPPENED[0]\n",
+        "            count = HAPPENED[0]\n            yield from (Account('seen', 10 + count), Account('lost', count))\n",
+        {"test_on_this_kernel_everything_that_was_seen_is_accounted_for"},
     ),
     "carries an undeclared attribute": (
         '{"thing.kind": "good"}',
@@ -137,6 +142,7 @@ BAD = {
             "test_on_this_kernel_a_refused_program_leaves_nothing_open",
             "test_on_this_kernel_a_mode_loses_what_it_says_and_nothing_else",
             "test_on_this_kernel_without_a_program_that_is_lost_which_it_names",
+            "test_on_this_kernel_everything_that_was_seen_is_accounted_for",
             "test_on_this_kernel_full_maps_of_garbage_are_read_at_a_cost_that_grows_with_the_rows",
         },
     ),
