@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     )
     from obi_core.probe import Probe
     from obi_core.resolver import Resolver, Subject
-    from obi_core.settings import Constant, CoreSettings, Entries, Live, ProbeSettings, Seconds
+    from obi_core.settings import Constant, CoreSettings, Entries, Live, ProbeSettings, Seconds, Switch
     from obi_core.sink import Sink, Source, ViewTable
 
 __version__: Final = "0.1.0"
@@ -96,6 +96,7 @@ __all__ = [
     "Source",
     "Span",
     "Subject",
+    "Switch",
     "View",
     "ViewTable",
     "Yielded",
@@ -149,7 +150,7 @@ _HOMES: Final = {
     ),
     "obi_core.probe": ("Probe",),
     "obi_core.resolver": ("Resolver", "Subject"),
-    "obi_core.settings": ("Constant", "CoreSettings", "Entries", "Live", "ProbeSettings", "Seconds"),
+    "obi_core.settings": ("Constant", "CoreSettings", "Entries", "Live", "ProbeSettings", "Seconds", "Switch"),
     "obi_core.sink": ("Sink", "Source", "ViewTable"),
 }
 

@@ -23,6 +23,7 @@ class keeps what it opens, and the final `detach` closes all of it, last first.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, ClassVar, final
 
 from obi_core.kernel.ages import RowAges
@@ -73,12 +74,22 @@ class Probe(ABC):
         """
         if mode.programs:
             package = type(self).__module__.rpartition(".")[0]
-            self._bpf = self._open.enter_context(loader.load(package, self.name, mode, self.settings.plan()))
+            plan = self.settings.plan()
+            self._bpf = self._open.enter_context(loader.load(package, self.name, self.chosen(mode), plan))
 
     def attach(self, mode: Mode) -> None:
-        """Attach every program of the mode; the optional ones that fail are noted in `bpf.refused`."""
-        for program in mode.programs:
+        """Attach every chosen program of the mode; the optional ones that fail are noted in `bpf.refused`."""
+        for program in self.chosen(mode).programs:
             self.bpf.attach(program.name)
+
+    def chosen(self, mode: Mode) -> Mode:
+        """The mode with those of its programs that the settings want: all but what a `Switch` turns off."""
+        off = self.settings.switched_off()
+        return replace(mode, programs=tuple(program for program in mode.programs if program.name not in off))
+
+    def runs(self, program: str) -> bool:
+        """Whether a program of the mode is loaded and attached: neither refused by the node nor switched off."""
+        return program not in self.bpf.refused and program not in self.settings.switched_off()
 
     @abstractmethod
     def collect(self) -> Iterable[Yielded]:

@@ -121,7 +121,7 @@ class BccLoader:
                 records=shipped.records,
                 hooks=Hooks(self._host.tracefs(), self._host.cgroup2()),
                 refused={**refused, **handed.refused},
-                without=shipped.maps_of([*refused, *handed.refused]),
+                without=shipped.maps_of(shipped.elf.programs),
             )
             owned.pop_all()
             owned.callback(loaded.close)

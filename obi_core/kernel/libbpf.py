@@ -103,7 +103,7 @@ class LibbpfLoader:
                 records=shipped.records,
                 hooks=Hooks(self._host.tracefs(), self._host.cgroup2(), self._tcx),
                 refused=refused,
-                without=shipped.maps_of(refused),
+                without=shipped.maps_of(shipped.elf.programs),
             )
             owned.pop_all()
             owned.callback(loaded.close)

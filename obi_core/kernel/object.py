@@ -45,7 +45,7 @@ class KernelObject:
         records: Type of what a ring buffer or an iterator program gives, by its name (`OBI_RECORD`).
         hooks: Where programs attach.
         refused: Optional programs that would not load.
-        without: Maps that the refused programs alone would have used: they were not made, and read as empty.
+        without: Maps of its programs, loaded or not: those that were not made read as empty.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class KernelObject:
             return tuple(dict.fromkeys(program for program, _ in self._links))
 
     def rows(self, map_name: str) -> Iterator[tuple[object, object]]:
-        """Read a map in batches; see `Map.rows`. One that only a refused program would have used is empty."""
+        """Read a map in batches; see `Map.rows`. One that only programs use that are not loaded is empty."""
         if map_name in self._unused:
             return iter(())
         return self._map(map_name).rows()

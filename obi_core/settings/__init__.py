@@ -14,7 +14,7 @@ from obi_core.settings.core import (
     ResourceSettings,
 )
 from obi_core.settings.loading import Settings, load_settings
-from obi_core.settings.markers import Constant, Entries, Live, Marker
+from obi_core.settings.markers import Constant, Entries, Live, Marker, Switch
 from obi_core.settings.origin import Origin, Place
 from obi_core.settings.probe import ProbeSettings, sized_by
 from obi_core.settings.sources import Given
@@ -42,6 +42,7 @@ __all__ = [
     "ResourceSettings",
     "Seconds",
     "Settings",
+    "Switch",
     "load_settings",
     "size_text",
     "sized_by",

@@ -5,8 +5,9 @@ They stand in the annotation of a field::
     rtt_every: Annotated[int, Live("tcp_rtt_every", shed=True)] = Field(16, description="…")
     slow_s: Annotated[float, Constant("tcp_slow_ns", scale=1_000_000_000)] = Field(0.2, description="…")
     max_owners: Annotated[int, Entries("tcp_connects")] = Field(8192, description="…")
+    resets: Annotated[bool, Switch("tcp_reset_out"), Switch("tcp_reset_in")] = Field(True, description="…")
 
-`ProbeSettings.plan` reads them.
+`ProbeSettings.plan` reads the first three, `ProbeSettings.switched_off` the last.
 """
 
 from dataclasses import dataclass
@@ -39,5 +40,13 @@ class Entries:
     scale: float = 1
 
 
-Marker = Constant | Live | Entries
-"""Any of the three; a field may carry several."""
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """The field says whether a BPF program is loaded and attached; of several fields that name it, one is enough."""
+
+    program: str
+    """C function name."""
+
+
+Marker = Constant | Live | Entries | Switch
+"""Any of the four; a field may carry several."""

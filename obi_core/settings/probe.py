@@ -6,7 +6,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from obi_core.model import LoadPlan
-from obi_core.settings.markers import Constant, Entries, Live, Marker
+from obi_core.settings.markers import Constant, Entries, Live, Marker, Switch
 from obi_core.settings.values import Seconds
 
 _MOST_FACTOR: Final = (1 << 32) - 1
@@ -34,7 +34,7 @@ class ProbeSettings(BaseModel):
                 match marker:
                     case Constant(c_name, scale):
                         _put(constants, c_name, number, scale)
-                    case Live():
+                    case Live() | Switch():
                         pass
                     case Entries(map_name, scale):
                         _put(entries, map_name, number, scale)
@@ -54,6 +54,15 @@ class ProbeSettings(BaseModel):
                     if marker.shed and marker.c_name in live:
                         live[marker.c_name] = min(live[marker.c_name] << level, _MOST_FACTOR)
         return live
+
+    def switched_off(self) -> frozenset[str]:
+        """Programs, by C function name, that these settings do not want."""
+        wanted: dict[str, bool] = {}
+        for name, field in type(self).model_fields.items():
+            for marker in field.metadata:
+                if isinstance(marker, Switch):
+                    wanted[marker.program] = wanted.get(marker.program, False) or bool(getattr(self, name))
+        return frozenset(program for program, on in wanted.items() if not on)
 
     def differs_live_only(self, other: "ProbeSettings") -> bool:
         """Whether a loaded object can follow from these settings to `other`: only `Live` fields differ, and none is None."""

@@ -85,7 +85,7 @@ class TcpProbe(Probe):
         super().attach(mode)
         if self._without_bpf is not None:
             return
-        if "tcp_seed" not in self.bpf.refused:
+        if self.runs("tcp_seed"):
             for step in (1, 2):
                 self.bpf.tune("tcp_seed_pass", step)
                 count = sum(1 for _ in self.bpf.iterate("tcp_seed"))
@@ -117,7 +117,7 @@ class TcpProbe(Probe):
         return records.events(self.bpf.drain("tcp_events"), time.time_ns() - time.monotonic_ns())
 
     def _refresh(self) -> Iterator[Yielded]:
-        if "tcp_refresh" in self.bpf.refused:
+        if not self.runs("tcp_refresh"):
             return
         self.bpf.tune("tcp_rows", int(self.wants(CONNECTIONS_VIEW)))
         yield from records.connection_rows(self.bpf.iterate("tcp_refresh", walk="tcp_sockets"))

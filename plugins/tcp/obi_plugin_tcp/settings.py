@@ -4,11 +4,41 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from obi_core import Constant, Entries, Live, ProbeSettings, Seconds
+from obi_core import Constant, Entries, Live, ProbeSettings, Seconds, Switch
 
 
 class TcpSettings(ProbeSettings):
     """What the tcp probe looks at, and what it may use."""
+
+    rtt: Annotated[bool, Switch("tcp_rtt_ops")] = Field(
+        True,
+        description="Whether round-trip times are counted (a sockops program at every segment that measures one).",
+    )
+    retransmits: Annotated[
+        bool,
+        Switch("tcp_retransmit_btf"),
+        Switch("tcp_retransmit_tp"),
+        Switch("tcp_synack_btf"),
+        Switch("tcp_synack_tp"),
+    ] = Field(True, description="Whether segments sent again are counted.")
+    resets: Annotated[
+        bool,
+        Switch("tcp_reset_out_btf"),
+        Switch("tcp_reset_out_tp"),
+        Switch("tcp_reset_in_btf"),
+        Switch("tcp_reset_in_tp"),
+    ] = Field(True, description="Whether resets are counted and told.")
+    accepts: Annotated[bool, Switch("tcp_accept"), Switch("tcp_accept4")] = Field(
+        True,
+        description="Whether who accepts a connection owns it, not who listens: two system call exits, which cost every call"
+        " of the machine a few ns.",
+    )
+    open_connections: Annotated[bool, Switch("tcp_refresh")] = Field(
+        True, description="Whether bytes of open connections, listen drops and the view are kept up while they are open."
+    )
+    existing: Annotated[bool, Switch("tcp_seed")] = Field(
+        True, description="Whether connections that are older than the agent are taken in."
+    )
 
     rtt_every: Annotated[int, Live("tcp_rtt_every", shed=True), Field(ge=1, le=1_000_000)] = Field(
         8, description="One round-trip time in so many is counted, with that weight; 1: all."
