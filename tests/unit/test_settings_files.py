@@ -50,7 +50,7 @@ def test_every_pool_of_the_repository_is_valid_and_changes_something(pool):
 def test_every_example_in_the_commented_config_is_valid(tmp_path):
     text = (ROOT / "config/obi.yaml").read_text()
     text, count = re.subn(r"(?m)^( *)# ( *[a-z0-9_.]+:( .*)?)$", r"\1\2", text)
-    assert count == 19
+    assert count == 23
     core = load(tmp_path, obi_yaml=text).core
     assert core.agent.plugins == ("tcp",)
     assert core.otlp.endpoint == "127.0.0.1:4317"

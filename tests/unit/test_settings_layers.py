@@ -62,6 +62,7 @@ def test_each_layer_wins_over_the_one_below_and_is_named(tmp_path):
         "interval_s": Origin.COMMAND_LINE,
         "log_level": Origin.FILE,
         "view": Origin.DEFAULT,
+        "views": Origin.DEFAULT,
         "step_deadline_s": Origin.ENVIRONMENT,
         "collect_deadline_s": Origin.POOL,
         "shutdown_deadline_s": Origin.DEFAULT,
