@@ -56,6 +56,11 @@ class Probe(ABC):
         self.ages: RowAges | None = None
         """How rows end; set by the runner. None: they stay until the probe ends."""
 
+    @classmethod
+    def modes_for(cls, settings: ProbeSettings) -> tuple[Mode, ...]:  # noqa: ARG003 - for those who choose
+        """The modes that are tried with these settings, best first: by default all. One that is opt-in overrides this."""
+        return cls.modes
+
     @property
     def bpf(self) -> BpfObject:
         """The loaded BPF object.

@@ -90,7 +90,7 @@ def _examine(plugin: Plugin, settings: Settings, host: Host) -> Finding:
     except PluginError as error:
         return Finding(plugin.name, plugin.dist, plugin.version, (), str(error), Reason.STEP_RAISED)
     deadline_s, budgets = 2 * settings.core.agent.step_deadline_s, settings.core.budgets
-    modes = tuple(_try(plugin.probe, own, mode, host, budgets, deadline_s) for mode in plugin.probe.modes)
+    modes = tuple(_try(plugin.probe, own, mode, host, budgets, deadline_s) for mode in plugin.probe.modes_for(own))
     return Finding(plugin.name, plugin.dist, plugin.version, modes)
 
 

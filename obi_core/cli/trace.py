@@ -112,7 +112,7 @@ def _started(probe: type["Probe"], own: "ProbeSettings", settings: "Settings", h
 
     loader = LibbpfLoader(host, node_constants(host))
     refused: list[str] = []
-    for mode in probe.modes:
+    for mode in probe.modes_for(own):
         if not mode.programs:
             continue
         made = probe(own)

@@ -14,7 +14,7 @@ from obi_core.settings import ProbeSettings
 _TUPLES: Final = (("instruments", Instrument), ("views", View), ("modes", Mode))
 _OURS: Final = ("sever", "detach")
 """Methods that are the core's: what a probe opened is closed whatever the probe does."""
-_CALLED: Final = ("load", "attach", "collect", "drain", "retune", "shed")
+_CALLED: Final = ("load", "attach", "collect", "drain", "retune", "shed", "modes_for")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 

@@ -100,7 +100,7 @@ class Worker:
 
     def _start(self) -> Probe | None:
         attempts: list[Attempt] = []
-        for mode in self._plan.probe.modes:
+        for mode in self._plan.probe.modes_for(self._plan.settings):
             self._say(ProbeState.DISCOVERED, Reason.STARTING, generation=self.generation + 1, attempts=tuple(attempts))
             with self._watch.step("construct", self._plan.step_deadline_s):
                 probe = self.probe = self._plan.probe(self._plan.settings)

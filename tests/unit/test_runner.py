@@ -305,6 +305,17 @@ def test_a_refused_optional_program_costs_its_own_losses_alone(rig):
     assert (status.mode, status.loses) == ("best", ("obi.good.extra",))
 
 
+def test_a_mode_that_the_settings_do_not_ask_for_is_not_tried(rig):
+    class Choosy(Good):
+        @classmethod
+        def modes_for(cls, settings):
+            return (PLAIN,)
+
+    rig.run(Choosy)
+    status = rig.until("good", ProbeState.ATTACHED)
+    assert (status.mode, [each.mode for each in status.attempts]) == ("plain", ["plain"])
+
+
 def test_when_every_mode_is_refused_the_probe_is_unsupported_with_all_reasons(rig):
     rig.loader.errors = {
         "load:best": LoadError("load", program="good_hook", section="tp_btf/x", errno=22, log="bad insn"),
