@@ -308,7 +308,7 @@ def test_a_refused_optional_program_costs_its_own_losses_alone(rig):
 def test_a_mode_that_the_settings_do_not_ask_for_is_not_tried(rig):
     class Choosy(Good):
         @classmethod
-        def modes_for(cls, settings):
+        def modes_for(cls, _settings):
             return (PLAIN,)
 
     rig.run(Choosy)
