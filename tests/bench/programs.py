@@ -56,9 +56,10 @@ def costs(workload: Workload, extra: Sequence[str] = ()) -> list[Cost]:
             before = _read(running.pid)
             reading = workload.run([each])[each]
             for program, (runs, ns) in _read(running.pid).items():
-                run, spent = runs - before[program][0], ns - before[program][1]
-                if run:
-                    found.append(Cost(each, names[program], run, spent, reading))
+                runs_before, ns_before = before.get(program, (0, 0))
+                # One that is not named was loaded meanwhile: somebody looked at a view.
+                if program in names and (run := runs - runs_before):
+                    found.append(Cost(each, names[program], run, ns - ns_before, reading))
     return found
 
 
