@@ -22,7 +22,7 @@ class Agent:
 
     pid: int
     ready_s: float
-    """From its start to its first 200 on `/ready`."""
+    """From its start until `/ready` says that every probe runs."""
 
 
 @contextmanager
@@ -65,8 +65,10 @@ def _ready(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     try:
         connection.request("GET", "/ready")
-        return connection.getresponse().status == 200
-    except OSError:
+        answer = connection.getresponse()
+        states = {probe["state"] for probe in json.loads(answer.read()).get("probes", {}).values()}
+        return answer.status == 200 and states == {"attached"}
+    except (OSError, ValueError):
         return False
     finally:
         connection.close()
