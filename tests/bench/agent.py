@@ -67,8 +67,9 @@ def _ready(port: int) -> bool:
         connection.request("GET", "/ready")
         answer = connection.getresponse()
         states = {probe["state"] for probe in json.loads(answer.read()).get("probes", {}).values()}
-        return answer.status == 200 and states == {"attached"}
     except (OSError, ValueError):
         return False
+    else:
+        return answer.status == 200 and states == {"attached"}
     finally:
         connection.close()
