@@ -12,6 +12,10 @@
  *   OBI_DELETE(map, key)          0 or -ENOENT
  *   OBI_ADD(map, key, n)          add to a u64 atomically, from 0 if absent; false: the map is full
  *
+ *   OBI_QUEUE(name, type, entries)   values that user space put in, first in, first out
+ *   OBI_POP(queue, out)              take one; 0, or -ENOENT when it is empty
+ *   OBI_PUSH(queue, value)           give one back; 0 or -E2BIG
+ *
  *   OBI_RING(name, bytes)         ring buffer; OBI_RECORD(name, type) tells user space what is in it
  *   OBI_EMIT(ring, record)        submit without a wake-up; 0, or -errno when it is full (count that)
  *

@@ -29,6 +29,10 @@
 #define OBI_INSERT(map, key, value) map.insert(key, value)
 #define OBI_DELETE(map, key) map.delete(key)
 
+#define OBI_QUEUE(name, value_type, entries) BPF_QUEUE(name, value_type, OBI_ENTRIES(name, entries))
+#define OBI_POP(queue, out) queue.pop(out)
+#define OBI_PUSH(queue, value) queue.push(value, 0)
+
 /* BCC counts in pages. Bytes become a power of two of pages here, as libbpf makes them. */
 #define OBI_RING(name, bytes)                                                                      \
 	BPF_RINGBUF_OUTPUT(                                                                        \

@@ -27,6 +27,15 @@
 #define OBI_INSERT(map, key, value) bpf_map_update_elem(&(map), key, value, BPF_NOEXIST)
 #define OBI_DELETE(map, key) bpf_map_delete_elem(&(map), key)
 
+#define OBI_QUEUE(name, value_type, entries)                                                       \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_QUEUE);                                                  \
+		__uint(max_entries, entries);                                                      \
+		__type(value, value_type);                                                         \
+	} name SEC(".maps")
+#define OBI_POP(queue, out) bpf_map_pop_elem(&(queue), out)
+#define OBI_PUSH(queue, value) bpf_map_push_elem(&(queue), value, BPF_ANY)
+
 #define OBI_RING(name, bytes)                                                                      \
 	struct {                                                                                   \
 		__uint(type, BPF_MAP_TYPE_RINGBUF);                                                \

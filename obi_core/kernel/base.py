@@ -61,6 +61,9 @@ class BpfObject(Protocol):
     def take(self, map_name: str, key: object) -> object | None:
         """Read and delete one row of a hash map; None if it was not there."""
 
+    def put(self, map_name: str, key: object, value: object) -> None:
+        """Insert or replace one row: for tables that programs look things up in. With the key None: into a queue."""
+
     def tune(self, name: str, value: int) -> None:
         """Set an `OBI_LIVE` setting."""
 

@@ -79,10 +79,14 @@ class Map:
         return self._read("bpf_map_lookup_elem", key)
 
     def update(self, key: object, value: object) -> None:
-        """Insert or replace one row. In a per-CPU map the value stands at the first CPU, so that the sum is right."""
+        """Insert or replace one row. In a per-CPU map the value stands at the first CPU, so that the sum is right.
+
+        A queue has no keys: the key None puts the value behind those that are there.
+        """
         raw = self._raw(self._value_type, value)
         slot = self._summer().spread(raw) if self._per_cpu else raw
-        result = libbpf().bpf_map_update_elem(self.fd, self._raw(self._key_type, key), slot, _BPF_ANY)
+        place = None if key is None else self._raw(self._key_type, key)
+        result = libbpf().bpf_map_update_elem(self.fd, place, slot, _BPF_ANY)
         if result < 0:
             raise KernelError(f"map {self.name}: a row cannot be written", errno=-result)
 

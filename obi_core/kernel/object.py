@@ -98,6 +98,11 @@ class KernelObject:
             return None
         return self._map(map_name).take(key)
 
+    def put(self, map_name: str, key: object, value: object) -> None:
+        """Insert or replace one row; see `Map.update`. A map that only a refused program would have used takes nothing."""
+        if map_name not in self._unused:
+            self._map(map_name).update(key, value)
+
     def tune(self, name: str, value: int) -> None:
         """Set an `OBI_LIVE` setting. One that the loaded programs do not read is not there to set: nothing happens."""
         if (live := self._maps.get(name)) is not None:

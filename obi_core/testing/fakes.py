@@ -16,8 +16,8 @@ class FakeBpfObject:
     """A loaded object whose maps are dicts.
 
     `errors` scripts failures: `"attach:<program>"`, `"rows:<map>"`, `"drain:<ring>"`, `"iterate:<program>"`, `"take:<map>"`,
-    `"tune:<name>"`, `"close"` → the exception to raise. A scripted `KernelError` at the attach of an optional program is
-    noted in `refused`. What is asked of an object after its `close` raises, as it does with a real one.
+    `"put:<map>"`, `"tune:<name>"`, `"close"` → the exception to raise. A scripted `KernelError` at the attach of an
+    optional program is noted in `refused`. What is asked of an object after its `close` raises, as it does with a real one.
     """
 
     mode: Mode
@@ -59,6 +59,12 @@ class FakeBpfObject:
         """Read and delete a row."""
         self._maybe(f"take:{map_name}")
         return self.tables.get(map_name, {}).pop(key, None)
+
+    def put(self, map_name: str, key: object, value: object) -> None:
+        """Take in a row where the test has given the map; elsewhere it is gone."""
+        self._maybe(f"put:{map_name}")
+        if map_name in self.tables:
+            self.tables[map_name][key] = value
 
     def tune(self, name: str, value: int) -> None:
         """Remember a live setting."""

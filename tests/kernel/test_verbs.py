@@ -42,6 +42,16 @@ def test_every_verb_counts_exactly(loader, verbs):
         }
 
 
+def test_what_user_space_puts_into_a_queue_is_taken_once_each_in_order(loader, verbs):
+    with loader.load(verbs.package, "verbs", verbs.mode, verbs.plan()) as loaded:
+        for ticket in (7, 23, 8):
+            loaded.put("verbs_tickets", None, ticket)
+        verbs.run(loaded, count=4)
+        assert dict(loaded.rows("verbs_spent")) == {7: 1, 23: 1, 8: 1, 17: 1}
+        verbs.run(loaded)
+        assert dict(loaded.rows("verbs_spent")) == {7: 1, 23: 1, 8: 1, 17: 1, 18: 1}
+
+
 def test_every_record_arrives_once_in_order_with_its_owner(loader, verbs):
     with loader.load(verbs.package, "verbs", verbs.mode, verbs.plan()) as loaded:
         verbs.run(loaded)
@@ -140,7 +150,7 @@ def test_nothing_is_left_in_the_kernel_after_close(loader, verbs):
         loaded.attach(program.name)
     list(loaded.drain("verbs_ring"))
     ours = _bpf_ids() - before
-    assert {kind: sum(name == kind for name, _ in ours) for kind in _GET_FD} == {"prog_id": 2, "map_id": 12, "link_id": 2}
+    assert {kind: sum(name == kind for name, _ in ours) for kind in _GET_FD} == {"prog_id": 2, "map_id": 14, "link_id": 2}
     loaded.close()
     assert _bpf_ids() == before
     assert _descriptors() == descriptors
