@@ -73,6 +73,10 @@ enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
 #define OBI_TCP_CA_LOSS 4
 #define OBI_ICSK_TIME_LOSS_PROBE 5
 
+/* arch/x86/include/asm/thread_info.h, arch/arm64/include/asm/thread_info.h: a 32-bit call, a 32-bit task */
+#define OBI_TS_COMPAT 2
+#define OBI_TIF_32BIT 22
+
 /* include/uapi/linux/bpf.h: what a sockops program is called for */
 #define OBI_SOCK_OPS_ACTIVE_ESTABLISHED 4
 #define OBI_SOCK_OPS_PASSIVE_ESTABLISHED 5
@@ -250,7 +254,21 @@ enum cgroup_subsys_id {
 	memory_cgrp_id = 4,
 };
 
+struct thread_info {
+	unsigned long flags;
+	__u32 status; /* x86 */
+};
+
+struct pt_regs {
+	unsigned long orig_ax;
+};
+
+struct pt_regs___arm64 {
+	__s32 syscallno;
+};
+
 struct task_struct {
+	struct thread_info thread_info;
 	int pid;
 	int tgid;
 	__u64 start_boottime;
