@@ -2,8 +2,7 @@
 /*
  * Counting one call that has returned: the same in every mode.
  *
- * What the account calls a thing is a call, an error, or a duration. It is counted with plain adds: system call tracepoints run
- * their programs with preemption off and never in an interrupt, so nothing on this CPU can be between the read and the write.
+ * What the account calls a thing is a call, an error of one, or the duration of one.
  */
 #ifndef OBI_SYSCALL_COUNT_H
 #define OBI_SYSCALL_COUNT_H
@@ -139,9 +138,9 @@ static inline __attribute__((always_inline)) void syscall_took(const struct sysc
 {
 	u64 now, slow_ns;
 
-	account->seen++;
+	__sync_fetch_and_add(&account->seen, 1);
 	if (!call->start.weight) {
-		account->sampled_out++;
+		OBI_OUTCOME(account, sampled_out);
 		return;
 	}
 	now = bpf_ktime_get_ns();
@@ -149,23 +148,23 @@ static inline __attribute__((always_inline)) void syscall_took(const struct sysc
 	if (slow_ns && now - call->start.start_ns > slow_ns)
 		syscall_tell(call, now);
 	if (syscall_add_duration(key, now - call->start.start_ns, call->start.weight)) {
-		account->exported++;
+		OBI_OUTCOME(account, exported);
 		/* The others that it stands for were counted where they were left out. */
 		return;
 	}
-	account->lost++;
+	OBI_OUTCOME(account, lost);
 	OBI_LOSE(syscall_lost, SYSCALL_LOST_DURATION);
 }
 
 static inline __attribute__((always_inline)) void syscall_failed(const struct syscall_key *key,
 								 struct obi_account *account)
 {
-	account->seen++;
+	__sync_fetch_and_add(&account->seen, 1);
 	if (OBI_ADD(syscall_errors, key, 1)) {
-		account->exported++;
+		OBI_OUTCOME(account, exported);
 		return;
 	}
-	account->lost++;
+	OBI_OUTCOME(account, lost);
 	OBI_LOSE(syscall_lost, SYSCALL_LOST_ERROR);
 }
 
@@ -173,13 +172,15 @@ static inline __attribute__((always_inline)) void syscall_failed(const struct sy
 static inline __attribute__((always_inline)) void
 syscall_leave_out(const struct syscall_call *call, struct obi_account *account, u32 things)
 {
-	account->seen += things;
+	u32 place = SYSCALL_LOST_OWNER;
+
+	__sync_fetch_and_add(&account->seen, things);
 	if (call->slot == SYSCALL_OWN_SLOT) {
-		account->filtered += things;
+		__sync_fetch_and_add(&account->filtered, things);
 		return;
 	}
-	account->lost += things;
-	OBI_LOSE(syscall_lost, SYSCALL_LOST_OWNER);
+	__sync_fetch_and_add(&account->lost, things);
+	OBI_ADD(syscall_lost, &place, things);
 }
 
 static inline __attribute__((always_inline)) void syscall_count(const struct syscall_call *call)
@@ -199,8 +200,8 @@ static inline __attribute__((always_inline)) void syscall_count(const struct sys
 		syscall_leave_out(call, account, 1 + (failed && syscall_with_errors) + timed);
 		return;
 	}
-	account->seen++;
-	account->exported++;
+	__sync_fetch_and_add(&account->seen, 1);
+	__sync_fetch_and_add(&account->exported, 1);
 	__sync_fetch_and_add(&row->calls[SYSCALL_CLASS(call->entry)], 1);
 	if (failed)
 		key.error = -call->result;
