@@ -4,7 +4,6 @@ import logging
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from obi_core import Instrument, Loader, Mode, Observation, Probe, Program, View, Yielded, accounts
@@ -64,7 +63,7 @@ class SyscallProbe(Probe):
         """Load what the settings ask for of the mode's programs, and tell them about the system calls."""
         for remark in self._table.remarks:
             _log.warning("syscall.calls: %s", remark)
-        super().load(loader, self._chosen(mode))
+        super().load(loader, mode)
         for place, entry in self._table.entries.items():
             self.bpf.put("syscall_table", place, entry)
         sizes = {each.name: each.max_entries for each in self.bpf.maps()}
@@ -77,7 +76,7 @@ class SyscallProbe(Probe):
         """Learn who the agent is to the kernel, then attach."""
         own = cast("SyscallSettings", self.settings)
         self.bpf.tune("syscall_agent", 0 if own.own_calls else self._agent())
-        super().attach(self._chosen(mode))
+        super().attach(mode)
 
     def collect(self) -> Iterable[Yielded]:
         """Read every map once; owners that are over give their slots back."""
@@ -104,19 +103,7 @@ class SyscallProbe(Probe):
         """Slow calls."""
         return records.events(self.bpf.drain("syscall_events"), self._table, time.time_ns() - time.monotonic_ns())
 
-    def _chosen(self, mode: Mode) -> Mode:
-        """The mode, less what the settings do not want."""
-        own = cast("SyscallSettings", self.settings)
-        unwanted = set()
-        if not own.latency:
-            unwanted |= {"syscall_enter_btf", "syscall_end_tp"}
-        if not own.exits:
-            unwanted |= {"syscall_end_btf"}
-        if not own.latency and not own.exits:
-            unwanted |= {"syscall_enter_tp"}
-        return replace(mode, programs=tuple(each for each in mode.programs if each.name not in unwanted))
-
     def _agent(self) -> int:
-        if "syscall_self" in self.bpf.refused:
+        if not self.runs("syscall_self"):
             return os.getpid()
         return int(next(iter(self.bpf.iterate("syscall_self", walk="syscall_agent")), os.getpid()))

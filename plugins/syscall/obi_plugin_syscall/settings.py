@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from obi_core import Constant, Entries, Live, ProbeSettings, Seconds
+from obi_core import Constant, Entries, Live, ProbeSettings, Seconds, Switch
 
 
 def _words(value: object) -> object:
@@ -21,11 +21,13 @@ class SyscallSettings(ProbeSettings):
         description="System calls that are counted by name, as names or groups (file, network, process, memory); all others"
         " count as _OTHER, without latency.",
     )
-    latency: bool = Field(True, description="Whether latencies are taken; without them the entry of calls is not hooked.")
+    latency: Annotated[bool, Switch("syscall_enter_btf"), Switch("syscall_enter_tp"), Switch("syscall_end_tp")] = Field(
+        True, description="Whether latencies are taken; without them the entry of calls is not hooked."
+    )
     errors: Annotated[bool, Constant("syscall_with_errors")] = Field(
         True, description="Whether calls that fail are counted by errno."
     )
-    exits: Annotated[bool, Constant("syscall_with_exits")] = Field(
+    exits: Annotated[bool, Constant("syscall_with_exits"), Switch("syscall_end_btf"), Switch("syscall_enter_tp")] = Field(
         True, description="Whether exit and exit_group are counted, which never return: the end of threads is hooked for them."
     )
     blocking: bool = Field(
