@@ -2,6 +2,7 @@
 
 import pytest
 
+from obi_core.testing.plugin import policy
 from obi_plugin_syscall.groups import Groups
 from obi_plugin_syscall.headers import HEADERS
 from obi_plugin_syscall.headers import numbers as in_headers
@@ -16,8 +17,11 @@ def test_the_numbers_that_are_shipped_are_those_of_the_headers(abi):
     shipped = numbers(abi)
     assert len(shipped) > 300
     if not HEADERS[abi].present:
-        assert abi != "x86_64", f"the tests' own packages bring {HEADERS[abi].package}"
-        return  # the cross headers of another machine are nobody's dependency
+        lacks = f"no headers of {abi}: install the package {HEADERS[abi].package}"
+        if policy() == "require":
+            pytest.fail(lacks)
+        # Not in continuous integration, see above: a stranger's machine, told what is missing.
+        pytest.skip(lacks)
     found = in_headers(abi)
     # Newer headers may know more.
     assert {name: found.get(name) for name in shipped} == shipped
