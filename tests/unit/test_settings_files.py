@@ -1,6 +1,7 @@
 """Configuration files: what is read, how it is merged, and the exact sentence for each mistake."""
 
 import re
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -32,19 +33,42 @@ def sentence(directory, **files):
     return str(caught.value).replace(f"{directory}", "DIR")
 
 
+def built_in():
+    """Settings types of the probes of this tree, by section."""
+    found = {}
+    for entry in entry_points(group="obi.plugins"):
+        if entry.value == f"obi_plugin_{entry.name}":
+            (probe,) = entry.load().obi_register_probes()
+            found[entry.name] = probe.settings_type
+    return found
+
+
 def test_the_repository_s_own_config_directory_loads_and_says_the_defaults():
     settings = load_settings(ROOT / "config", {}, {})
     assert settings.core == load_settings(None, {}, {}).core
-    assert settings.unlisted(["tcp"]) == ()
+    assert settings.unlisted(built_in()) == ()
+    for name, kind in built_in().items():
+        assert settings.probe(name, kind) == kind()
+
+
+@pytest.mark.parametrize("name", sorted(built_in()))
+def test_what_the_file_of_a_probe_shows_commented_out_are_the_defaults_of_all_its_keys(tmp_path, name):
+    kind, text = built_in()[name], (ROOT / f"config/ebpf-{name}.yaml").read_text()
+    text = re.sub(r"(?m)^( *)# ([a-z0-9_]+:( [^ ].*)?)$", r"\1\2", text)
+    settings = load(tmp_path, ebpf_yaml=text)
+    shown = kind.model_fields.keys() - {"interval_s"}
+    assert [key for key in shown if settings.origin(f"{name}.{key}").line is None] == []
+    assert settings.probe(name, kind).model_copy(update={"interval_s": None}) == kind()
 
 
 @pytest.mark.parametrize("pool", [path.stem for path in (ROOT / "config/pools").glob("*.yaml")])
 def test_every_pool_of_the_repository_is_valid_and_changes_something(pool):
-    from obi_plugin_tcp.settings import TcpSettings as Real
+    def everything(environ):
+        settings = load_settings(ROOT / "config", environ, {})
+        assert settings.unlisted(built_in()) == ()
+        return settings.core, [settings.probe(name, kind) for name, kind in built_in().items()]
 
-    plain, changed = load_settings(ROOT / "config", {}, {}), load_settings(ROOT / "config", {"OBI_POOL": pool}, {})
-    assert (plain.core, plain.probe("tcp", Real)) != (changed.core, changed.probe("tcp", Real))
-    assert changed.unlisted(["tcp"]) == ()
+    assert everything({}) != everything({"OBI_POOL": pool})
 
 
 def test_every_example_in_the_commented_config_is_valid(tmp_path):
