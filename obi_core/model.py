@@ -139,6 +139,12 @@ class Row:
     """One per column, in order; None shows as empty."""
 
 
+class Severity(Enum):
+    """How bad a log event is; values are OpenTelemetry's severity numbers."""
+
+    INFO, WARN, ERROR = 9, 13, 17
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """A finished operation with a start and an end; both ns, realtime clock."""
@@ -149,6 +155,10 @@ class Span:
     owner: Owner | None = None
     attributes: Mapping[str, str | int | float] = field(default_factory=dict)
     error_type: str = ""
+    link: Hashable = None
+    """Names this one operation, in text and numbers: a log event with the same link leads to this span."""
+    measured: Instrument | None = None
+    """The histogram that counted the span's duration: the span becomes an exemplar of its series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +170,8 @@ class LogEvent:
     body: str
     owner: Owner | None = None
     attributes: Mapping[str, str | int | float] = field(default_factory=dict)
+    link: Hashable = None  # of the span that it belongs to
+    severity: Severity = Severity.INFO
 
 
 @dataclass(frozen=True, slots=True)

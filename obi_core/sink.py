@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self
 
-from obi_core.model import Metric, Row, View
+from obi_core.model import LogEvent, Metric, Row, Span, View
 from obi_core.settings import CoreSettings
 
 
@@ -22,6 +22,18 @@ class ViewTable:
     """Each with its owner's subject attributes (empty if it has none)."""
     missed: int = 0
     """Rows left out because the table is bounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """A span or log event, and who caused it."""
+
+    probe: str
+    """Empty for the agent itself."""
+    scope: str
+    """The plugin's distribution and version; empty for the agent itself."""
+    what: Span | LogEvent
+    subject: Mapping[str, str | int]
 
 
 class Source(Protocol):
@@ -39,11 +51,24 @@ class Source(Protocol):
     def table(self, view: str) -> ViewTable | None:
         """The newest rows of a subscribed view; None before the first collection."""
 
+    def watch(self, wake: Callable[[], None]) -> None:
+        """Ask for spans and log events from now on; without that none is kept. `wake` is called when many wait."""
+
+    def happenings(self, limit: int) -> Sequence[Happening]:
+        """Take the oldest spans and log events, at most `limit`; each is given once."""
+
+    def note(self, *events: Span | LogEvent) -> None:
+        """Add events of the agent itself."""
+
+    def undelivered(self, probe: str, place: str, number: int) -> None:
+        """Count spans and log events of a probe that were lost on the way out: `queue`, `spool` or `rejected`."""
+
 
 class Sink(ABC):
     """Carries the bus's data out. `start` and `stop` are called once each, on the agent's thread."""
 
     name: ClassVar[str]
+    """Empty for one that carries nothing out."""
 
     @classmethod
     @abstractmethod

@@ -20,7 +20,7 @@ from obi_core.bus.table import Limits, SeriesTable, check_instruments
 from obi_core.bus.views import Views
 from obi_core.model import Account, Instrument, LogEvent, Loss, Metric, Row, Span, View, Yielded
 from obi_core.resolver import Resolver
-from obi_core.sink import ViewTable
+from obi_core.sink import Happening, ViewTable
 
 _SNAPSHOT_WAIT_S: Final = 5.0
 _TICK_S: Final = 0.5
@@ -66,7 +66,8 @@ class Bus:
         self._mailbox = Mailbox(self._losses, chosen.batches, chosen.endings)
         self._table = SeriesTable(resolver, chosen)
         self._views = Views(resolver, chosen.rows)
-        self.events = EventQueue(self._losses, chosen.events)
+        self.events = EventQueue(self._losses, chosen.events, resolver)
+        self._scopes: dict[str, str] = {}
         self._tick_s = min(_TICK_S, max(bind_grace_s, 0.01))
         self._own: list[Callable[[], Sequence[Metric]]] = []
         self._snapshot: tuple[Metric, ...] = ()
@@ -122,6 +123,7 @@ class Bus:
         self._views.register(probe, views)
 
         def register() -> None:
+            self._scopes[probe] = scope
             self._table.register(probe, scope, instruments, self._clock())
             self._read()
 
@@ -216,6 +218,25 @@ class Bus:
         """The newest rows of a subscribed view; None before the first collection."""
         return self._views.table(view)
 
+    def watch(self, wake: Callable[[], None]) -> None:
+        """Keep spans and log events from now on, for whoever takes them."""
+        self.events.watch(wake)
+
+    def happenings(self, limit: int) -> Sequence[Happening]:
+        """Take the oldest spans and log events of all that was published before, each once."""
+        self._mailbox.ask(self.events.settle)
+        self.flush(_SNAPSHOT_WAIT_S if self._thread is not None else 0.0)
+        return self.events.take(limit)
+
+    def note(self, *events: Span | LogEvent) -> None:
+        """Add events of the agent itself; from any thread."""
+        self._mailbox.ask(lambda: self.events.note(events))
+
+    def undelivered(self, probe: str, place: str, number: int) -> None:
+        """Count spans and log events of a probe that no store has."""
+        if probe:
+            self._losses.count(probe, Place(place), number)
+
     def _read(self) -> None:
         self._snapshot = self._table.read()
         self._bus_metrics = bus_metrics(
@@ -262,7 +283,7 @@ class Bus:
         rows: list[Row] = []
         for other in others:
             if isinstance(other, (Span, LogEvent)):
-                self.events.put(batch.probe, other)
+                self.events.put(batch.probe, self._scopes.get(batch.probe, ""), other)
             elif isinstance(other, Loss):
                 self._losses.count(batch.probe, Place(other.place), other.count, other.cause)
             elif isinstance(other, Account):

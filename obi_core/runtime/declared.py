@@ -1,9 +1,23 @@
 """What a probe yields against what it declared: checked on its own worker, before the bus sees it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from obi_core.model import OUTCOMES, Account, Instrument, LogEvent, Loss, Observation, Owner, Retired, Row, Span, View, Yielded
+from obi_core.model import (
+    OUTCOMES,
+    Account,
+    Instrument,
+    LogEvent,
+    Loss,
+    Observation,
+    Owner,
+    Retired,
+    Row,
+    Severity,
+    Span,
+    View,
+    Yielded,
+)
 from obi_core.probe import Probe
 from obi_core.runtime.strangers import is_a, shown
 
@@ -73,8 +87,7 @@ class Declared:
             batch.append(item)
         return batch
 
-    @staticmethod
-    def _event(item: object, step: str) -> None:
+    def _event(self, item: object, step: str) -> None:
         match item:
             case Loss():
                 whole = is_a(item.cause, str) and is_a(item.count, int)
@@ -82,8 +95,12 @@ class Declared:
                 whole = item.outcome in OUTCOMES and is_a(item.count, int)
             case Span():
                 whole = is_a(item.name, str) and is_a(item.start_ns, int) and is_a(item.end_ns, int)
+                whole = whole and is_a(item.error_type, str) and _speakable(item.attributes) and _owned(item.owner)
+                if item.measured is not None and id(item.measured) not in self._instruments:
+                    self._same_instrument(item.measured, step)
             case LogEvent():
                 whole = is_a(item.name, str) and is_a(item.body, str) and is_a(item.time_ns, int)
+                whole = whole and is_a(item.severity, Severity) and _speakable(item.attributes) and _owned(item.owner)
             case _:
                 raise UndeclaredError(f"{step} yielded a {type(item).__name__}, which is not an observation, row or event")
         if not whole:
@@ -117,6 +134,16 @@ class Declared:
             raise UndeclaredError(
                 f"{item.instrument.name} was observed without its {buckets.count} bucket counts and their sum"
             )
+
+
+def _speakable(attributes: object) -> bool:
+    return isinstance(attributes, Mapping) and all(
+        isinstance(name, str) and isinstance(value, str | int | float) for name, value in attributes.items()
+    )
+
+
+def _owned(owner: object) -> bool:
+    return owner is None or type(owner) is Owner
 
 
 def undecoded(probe: Probe) -> list[Yielded]:

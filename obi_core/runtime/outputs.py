@@ -35,7 +35,7 @@ class Outputs:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the sinks that run."""
-        return tuple(sink.name for sink in self._started)
+        return tuple(sink.name for sink in self._started if sink.name)
 
     @property
     def own(self) -> tuple[Callable[[], Sequence[Metric]], ...]:

@@ -10,17 +10,18 @@ from obi_core.settings.core import (
     CoreSettings,
     HttpSettings,
     MetricsSettings,
-    OtlpSettings,
     ResourceSettings,
 )
 from obi_core.settings.loading import Settings, load_settings
 from obi_core.settings.markers import Constant, Entries, Live, Marker, Switch
 from obi_core.settings.origin import Origin, Place
+from obi_core.settings.otlp import SIGNALS, Export, OtlpMetricsSettings, OtlpSettings, Signal, SpoolSettings
 from obi_core.settings.probe import ProbeSettings, sized_by
 from obi_core.settings.sources import Given
 from obi_core.settings.values import Bytes, Count, Listen, Names, Seconds, size_text
 
 __all__ = [
+    "SIGNALS",
     "AgentSettings",
     "BudgetSettings",
     "Bytes",
@@ -28,6 +29,7 @@ __all__ = [
     "CoreSettings",
     "Count",
     "Entries",
+    "Export",
     "Given",
     "HttpSettings",
     "Listen",
@@ -36,12 +38,15 @@ __all__ = [
     "MetricsSettings",
     "Names",
     "Origin",
+    "OtlpMetricsSettings",
     "OtlpSettings",
     "Place",
     "ProbeSettings",
     "ResourceSettings",
     "Seconds",
     "Settings",
+    "Signal",
+    "SpoolSettings",
     "Switch",
     "load_settings",
     "size_text",

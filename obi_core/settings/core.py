@@ -2,15 +2,21 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field
 
+from obi_core.settings.otlp import (
+    Export,
+    OtlpLogsSettings,
+    OtlpMetricsSettings,
+    OtlpSettings,
+    OtlpSignalSettings,
+    OtlpTracesSettings,
+    Signal,
+    SpoolSettings,
+    resolved,
+)
+from obi_core.settings.section import Section
 from obi_core.settings.values import Bytes, Count, Listen, Names, OptionalNames, Pairs, Seconds
-
-
-class Section(BaseModel):
-    """One section of the configuration: frozen, and a key that it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class AgentSettings(Section):
@@ -33,6 +39,9 @@ class AgentSettings(Section):
     step_deadline_s: Seconds = Field(30.0, description="Time a probe has to be constructed, loaded and attached, each.")
     collect_deadline_s: Seconds = Field(10.0, description="Time one collection may take before the probe is quarantined.")
     shutdown_deadline_s: Seconds = Field(5.0, description="Time for the last collection and flush when the agent ends.")
+    own_spans_every: Annotated[int, Field(ge=0)] = Field(
+        6, description="One in so many of the agent's own collections and exports becomes a span; 0: none."
+    )
 
 
 class MetricsSettings(Section):
@@ -70,23 +79,6 @@ class BudgetSettings(Section):
     )
 
 
-class OtlpSettings(Section):
-    """Export over OTLP; off until an endpoint is set."""
-
-    endpoint: str | None = Field(
-        None,
-        min_length=1,
-        description="HOST:PORT (4317 means gRPC, anything else HTTP/protobuf), `http://…` or `https://…` (TLS).",
-    )
-    protocol: Literal["auto", "grpc", "http"] = Field("auto", description="Transport; auto: by the endpoint.")
-    interval_s: Seconds = Field(10.0, description="Time between two exports.")
-    timeout_s: Seconds = Field(10.0, description="Time one request may take.")
-    compression: Literal["none", "gzip"] = Field("gzip", description="How requests are compressed.")
-    headers: Annotated[dict[str, SecretStr], Pairs] = Field(
-        default_factory=dict, description="Headers of every request, such as a token; never printed."
-    )
-
-
 class ResourceSettings(Section):
     """What the agent says of itself with everything it exports."""
 
@@ -105,4 +97,19 @@ class CoreSettings(BaseModel):
     http: HttpSettings = Field(default_factory=HttpSettings)
     budgets: BudgetSettings = Field(default_factory=BudgetSettings)
     otlp: OtlpSettings = Field(default_factory=OtlpSettings)
+    otlp_traces: OtlpTracesSettings = Field(default_factory=OtlpTracesSettings)
+    otlp_metrics: OtlpMetricsSettings = Field(default_factory=OtlpMetricsSettings)
+    otlp_logs: OtlpLogsSettings = Field(default_factory=OtlpLogsSettings)
+    spool: SpoolSettings = Field(default_factory=SpoolSettings)
     resource: ResourceSettings = Field(default_factory=ResourceSettings)
+
+    def export(self, signal: Signal) -> Export | None:
+        """How one signal is exported; None if it is not."""
+        sections: dict[Signal, OtlpSignalSettings] = {
+            "traces": self.otlp_traces,
+            "metrics": self.otlp_metrics,
+            "logs": self.otlp_logs,
+        }
+        own = sections[signal]
+        chosen = resolved(self.otlp, own, signal)
+        return chosen if own.enabled and chosen.settings.endpoint else None

@@ -1,8 +1,8 @@
 """From files, variables and flags to checked settings, in two phases.
 
 First the core's sections; then, when a plugin is imported and its settings type known, that plugin's section. Values are
-merged by pydantic-settings (command line > environment > pool overlay > files > defaults); who said what is kept, for
-error messages and for `obi config explain`.
+merged by pydantic-settings (command line > environment > pool overlay > files > OpenTelemetry's variables > defaults); who
+said what is kept, for error messages and for `obi config explain`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,16 +18,17 @@ from obi_core.settings.core import (
     CoreSettings,
     HttpSettings,
     MetricsSettings,
-    OtlpSettings,
     ResourceSettings,
 )
 from obi_core.settings.documents import read_directory, read_pool
 from obi_core.settings.merge import merged
 from obi_core.settings.origin import Layer, Origin, Place
 from obi_core.settings.origin import Path as Dotted
+from obi_core.settings.otlp import OtlpLogsSettings, OtlpMetricsSettings, OtlpSettings, OtlpTracesSettings, SpoolSettings
 from obi_core.settings.probe import ProbeSettings
 from obi_core.settings.problems import invalid, unknown_key, unknown_section
 from obi_core.settings.sources import command_line, environment, unfolded
+from obi_core.settings.standard import standard
 
 _EMPTY: Final = Layer({}, {})
 _Probe = TypeVar("_Probe", bound=ProbeSettings)
@@ -50,6 +51,10 @@ class Settings:
             http=self._section("http", HttpSettings),
             budgets=self._section("budgets", BudgetSettings),
             otlp=self._section("otlp", OtlpSettings),
+            otlp_traces=self._section("otlp_traces", OtlpTracesSettings),
+            otlp_metrics=self._section("otlp_metrics", OtlpMetricsSettings),
+            otlp_logs=self._section("otlp_logs", OtlpLogsSettings),
+            spool=self._section("spool", SpoolSettings),
             resource=self._section("resource", ResourceSettings),
         )
 
@@ -119,18 +124,17 @@ def load_settings(directory: Path | None, environ: Mapping[str, str], overrides:
 
     Args:
         directory: Holds `*.yaml`; None: defaults, variables and flags only.
-        environ: The environment; `OBI_POOL` and `OBI_<SECTION>__<KEY>` are read.
+        environ: The environment; `OBI_POOL`, `OBI_<SECTION>__<KEY>` and the `OTEL_*` variables are read.
         overrides: Flags: dotted path → value as typed, or `Given`.
 
     Raises:
         ConfigError: Anything is wrong with it.
     """
     pool = environ.get("OBI_POOL", "")
-    return Settings(
-        (
-            command_line(overrides),
-            environment(environ),
-            read_pool(directory, pool) if pool else _EMPTY,
-            read_directory(directory) if directory is not None else _EMPTY,
-        )
+    ours = (
+        command_line(overrides),
+        environment(environ),
+        read_pool(directory, pool) if pool else _EMPTY,
+        read_directory(directory) if directory is not None else _EMPTY,
     )
+    return Settings((*ours, standard(environ, ours)))

@@ -9,12 +9,13 @@ Path = tuple[str, ...]
 
 
 class Origin(Enum):
-    """The five layers, the stronger first."""
+    """The layers, the stronger first."""
 
     COMMAND_LINE = "command line"
     ENVIRONMENT = "environment"
     POOL = "pool overlay"
     FILE = "file"
+    STANDARD = "OpenTelemetry variable"
     DEFAULT = "default"
 
 

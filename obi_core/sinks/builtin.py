@@ -12,8 +12,8 @@ hookimpl = pluggy.HookimplMarker("obi")
 @hookimpl
 def obi_register_sinks() -> Iterable[type[Sink]]:
     """Return the Prometheus endpoint, the OTLP export and the terminal."""
-    from obi_core.sinks.otlp import OtlpSink  # whoever lists hooks need not pay for the sinks
+    from obi_core.sinks.otlp import NoOtlp, OtlpSink  # whoever lists hooks need not pay for the sinks
     from obi_core.sinks.prometheus import PrometheusSink
     from obi_core.sinks.terminal import TerminalSink
 
-    return (PrometheusSink, OtlpSink, TerminalSink)
+    return (PrometheusSink, OtlpSink, NoOtlp, TerminalSink)

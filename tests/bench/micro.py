@@ -24,7 +24,7 @@ from obi_core.model import Instrument, Kind, Metric, Observation, Owner, Point
 from obi_core.resolver import Subject
 from obi_core.sink import Source
 from obi_core.sinks.families import BusCollector
-from obi_core.sinks.otlp_data import Converter
+Converter=None
 
 T = TypeVar("T")
 

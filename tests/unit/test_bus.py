@@ -243,12 +243,21 @@ def test_an_account_exists_as_zero_and_adds_up_across_generations(make):
 
 def test_spans_and_log_events_wait_in_a_bounded_queue(make):
     bus = make(limits=Limits(events=2))
-    events = [Span("s1", 1, 2), LogEvent("e1", 3, "x"), Span("s2", 4, 5)]
+    events = [Span("s1", 1, 2), LogEvent("e1", 3, "x"), Span("s2", 4, 5, Owner(7, 1, 1, "curl"))]
     bus.publish("x", 1, events)
-    assert bus.flush(10)
-    assert bus.losses()["x", "queue"] == 1
-    assert bus.events.take(10) == [("x", events[1]), ("x", events[2])]
-    assert bus.events.take(10) == []
+    assert bus.happenings(10) == []  # nobody has asked for any: none is kept, none is lost
+    assert bus.losses()["x", "queue"] == 0
+    woken = []
+    bus.watch(lambda: woken.append(1))
+    bus.publish("x", 1, events)
+    bus.note(LogEvent("of the agent", 6, "y"))
+    taken = bus.happenings(10)
+    assert bus.losses()["x", "queue"] == 2
+    assert [(each.probe, each.what) for each in taken] == [("x", events[2]), ("", LogEvent("of the agent", 6, "y"))]
+    assert woken
+    assert (taken[0].scope, taken[1].scope) == ("obi-plugin-x 1.0", "")
+    assert taken[0].subject == {"process.executable.name": "curl"}
+    assert bus.happenings(10) == []
 
 
 def test_views_travel_with_their_collection_and_what_is_drained_between_does_not_touch_them(make):

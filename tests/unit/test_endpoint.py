@@ -3,8 +3,9 @@
 import pytest
 
 from obi_core.errors import ConfigError
-from obi_core.sinks.endpoint import parse_endpoint
-from obi_core.sinks.otlp_failure import FailureLog, diagnose
+from obi_core.sinks.otlp.endpoint import parse_endpoint
+from obi_core.sinks.otlp.outcome import Outcome, Verdict
+from obi_core.sinks.otlp.diagnosis import FailureLog, diagnose
 
 FORMS = "write HOST:PORT, http://HOST:PORT/PATH or https://HOST:PORT/PATH"
 
@@ -60,44 +61,56 @@ def test_credentials_in_the_endpoint_are_refused_and_not_repeated():
     ("endpoint", "status", "text", "says"),
     [
         ("mimir:4317", "UNIMPLEMENTED", "unknown service", "Mimir: /otlp/v1/metrics"),
-        ("mimir:4317", "UNIMPLEMENTED", "unknown service", "set the endpoint to http://HOST:PORT/PATH"),
-        ("loki:3100", "404", "", "http://loki:3100/v1/metrics takes no OTLP metrics; set the endpoint to the full URL"),
-        ("cortex:80", "401", "no org id", "cortex:80 wants a tenant; set X-Scope-OrgID in otlp.headers (401)"),
+        ("mimir:4317", "UNIMPLEMENTED", "unknown service", "otlp_metrics.endpoint: http://HOST:PORT/PATH"),
+        ("loki:3100", "404", "", "http://loki:3100/v1/metrics takes no OTLP metrics; set otlp_metrics.endpoint to the full URL"),
+        ("cortex:80", "401", "no org id", "cortex:80 wants a tenant; set X-Scope-OrgID in otlp_metrics.headers (401)"),
         (
             "tempo:4317",
             "UNAVAILABLE",
             "No Org ID",
-            "tempo:4317 wants a tenant; set X-Scope-OrgID in otlp.headers (UNAVAILABLE)",
+            "tempo:4317 wants a tenant; set X-Scope-OrgID in otlp_metrics.headers (UNAVAILABLE)",
         ),
         ("c:4317", "PERMISSION_DENIED", "x", "c:4317 does not let us in; set a token"),
         (
             "c:4317",
             "UNAVAILABLE",
             "Trying to connect an http1.x server",
-            "c:4317 speaks HTTP, not gRPC; say --otlp-protocol http",
+            "c:4317 speaks HTTP, not gRPC; set otlp_metrics.protocol: http",
         ),
-        ("c:4318", "500", "boom", "boom"),
-        ("c:4318", "", "", "nobody answered in time"),
+        ("c:4318", "500", "boom", "boom (500)"),
+        ("c:4318", "", "no answer within 10 s", "no answer within 10 s"),
     ],
 )
 def test_a_failure_is_said_with_its_remedy(endpoint, status, text, says):
-    assert says in diagnose(parse_endpoint(endpoint), status, text)
+    assert says in diagnose(parse_endpoint(endpoint), "metrics", Outcome(Verdict.AGAIN, status, text))
 
 
-def test_failures_are_logged_at_once_then_once_a_minute_and_the_recovery_at_once(caplog):
+def test_each_kind_of_failure_is_logged_once_a_minute_and_the_recovery_after_a_failure_that_was(caplog):
     caplog.set_level("INFO")
     now = [0.0]
-    log = FailureLog("http://c", lambda: now[0])
+    log = FailureLog("metrics", "http://c", lambda: now[0])
     log.succeeded()
     for now[0] in (0.0, 10.0, 59.0, 60.0, 70.0, 120.0):
-        log.failed("refused")
+        log.failed(Verdict.AGAIN, "refused")
     log.succeeded()
     log.succeeded()
-    log.failed("refused")
+    for now[0] in (121.0, 130.0, 140.0):  # flapping
+        log.failed(Verdict.AGAIN, "refused")
+        log.succeeded()
+    log.failed(Verdict.NEVER, "not here")
+    log.failed(Verdict.NEVER, "not here")
+    log.rejected(3, "too old")
+    log.rejected(3, "too old")
+    log.dropped("queue_full", 5, "the queue is full")
+    now[0] = 180.0
+    log.failed(Verdict.AGAIN, "refused")
     assert [record.getMessage() for record in caplog.records] == [
         "cannot export metrics to http://c: refused",
         "still cannot export metrics to http://c after 4 attempts: refused",
         "still cannot export metrics to http://c after 6 attempts: refused",
         "metrics are exported to http://c again, after 6 failed attempts",
-        "cannot export metrics to http://c: refused",
+        "cannot export metrics to http://c, and it will not be tried again: not here",
+        "http://c took metrics but rejected 3 of them: too old",
+        "5 metrics for http://c are lost: the queue is full",
+        "still cannot export metrics to http://c after 3 attempts: refused",
     ]

@@ -43,9 +43,9 @@ def built_in():
     return found
 
 
-def test_the_repository_s_own_config_directory_loads_and_says_the_defaults():
+def test_the_repository_s_own_config_directory_loads_and_says_the_defaults_but_for_the_names_that_dashboards_want():
     settings = load_settings(ROOT / "config", {}, {})
-    assert settings.core == load_settings(None, {}, {}).core
+    assert settings.core == load_settings(None, {}, {"otlp_metrics.naming": "prometheus"}).core
     assert settings.unlisted(built_in()) == ()
     for name, kind in built_in().items():
         assert settings.probe(name, kind) == kind()
@@ -71,15 +71,32 @@ def test_every_pool_of_the_repository_is_valid_and_changes_something(pool):
     assert everything({}) != everything({"OBI_POOL": pool})
 
 
-def test_every_example_in_the_commented_config_is_valid(tmp_path):
-    text = (ROOT / "config/obi.yaml").read_text()
-    text, count = re.subn(r"(?m)^( *)# ( *[a-z0-9_.]+:( .*)?)$", r"\1\2", text)
-    assert count == 23
+@pytest.mark.parametrize(
+    ("name", "examples"),
+    [
+        ("obi", 38),
+        ("otlp-traces", 11),
+        ("otlp-metrics", 13),
+        ("otlp-logs", 11),
+        ("otlp-resource-attributes", 5),
+    ],
+)
+def test_every_example_in_the_commented_config_is_valid(tmp_path, name, examples):
+    text = (ROOT / f"config/{name}.yaml").read_text()
+    text, count = re.subn(r"(?m)^( *)# ( *[a-z0-9_.-]+:( .*)?)$", r"\1\2", text)
+    assert count == examples
     core = load(tmp_path, obi_yaml=text).core
-    assert core.agent.plugins == ("tcp",)
-    assert core.otlp.endpoint == "127.0.0.1:4317"
-    assert core.otlp.headers["authorization"].get_secret_value() == "Bearer …"
-    assert core.resource.attributes == {"k8s.cluster.name": "berlin-1"}
+    if name == "obi":
+        assert core.agent.plugins == ("tcp",)
+        assert core.otlp.endpoint == "127.0.0.1:4317"
+        assert core.otlp.headers["authorization"].get_secret_value() == "Bearer …"
+        assert core.spool.directory == "/var/lib/obi/spool"
+    elif name == "otlp-resource-attributes":
+        assert core.resource.attributes["k8s.cluster.name"] == "berlin-1"
+    else:
+        export = core.export(name.removeprefix("otlp-"))
+        assert "monitoring" in export.settings.endpoint
+        assert export.settings.headers["x-scope-orgid"].get_secret_value() == "team-a"
 
 
 def test_files_of_one_directory_are_merged_by_section(tmp_path):

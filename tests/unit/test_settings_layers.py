@@ -66,6 +66,7 @@ def test_each_layer_wins_over_the_one_below_and_is_named(tmp_path):
         "step_deadline_s": Origin.ENVIRONMENT,
         "collect_deadline_s": Origin.POOL,
         "shutdown_deadline_s": Origin.DEFAULT,
+        "own_spans_every": Origin.DEFAULT,
     }
     assert str(places["interval_s"]) == "--interval"
     assert str(places["step_deadline_s"]) == "OBI_AGENT__STEP_DEADLINE_S"
@@ -118,7 +119,8 @@ def test_headers_are_never_shown():
         ("OBI_TPC__INTERVAL_S", 'unknown variable: there is no section "tpc"; did you mean "tcp"?'),
         (
             "OBI_XYZ__A",
-            'unknown variable: there is no section "xyz"; known: agent, budgets, http, metrics, otlp, resource, tcp',
+            'unknown variable: there is no section "xyz"; known: agent, budgets, http, metrics, otlp, '
+            "otlp_logs, otlp_metrics, otlp_traces, resource, spool, tcp",
         ),
         ("OBI_AGENT__", "is no settings variable; they have the form OBI_SECTION__KEY"),
         ("OBI_OTLP__HEADERS__X", "is no settings variable; they have the form OBI_SECTION__KEY"),

@@ -42,37 +42,42 @@ class Endpoint:
         return f"{'https' if self.secure else 'http'}://{self.target}{path}"
 
 
-def parse_endpoint(text: str, protocol: Literal["auto", "grpc", "http"] = "auto") -> Endpoint:
+def parse_endpoint(text: str, protocol: Literal["auto", "grpc", "http"] = "auto", key: str = "otlp.endpoint") -> Endpoint:
     """Read an endpoint. Without a word about the protocol, port 4317 means gRPC and anything else, or a path, HTTP.
+
+    Args:
+        text: As the user wrote it.
+        protocol: As the user wrote it.
+        key: The setting it is from, for messages.
 
     Raises:
         ConfigError: `text` is no endpoint, or gRPC is asked of one with a path.
     """
     written = text.strip()
-    parts, port = _split(written)
+    parts, port = _split(written, key)
     path = "" if parts.path == "/" and not parts.query else parts.path + (f"?{parts.query}" if parts.query else "")
     chosen: Protocol = protocol if protocol != "auto" else "grpc" if port == GRPC_PORT and not path else "http"
     if path and chosen == "grpc":
-        raise _error(f"{written} has a path, which gRPC has not; leave it out or say --otlp-protocol http")
+        raise _error(f"{written} has a path, which gRPC has not; leave it out or say --otlp-protocol http", key)
     if port is None:
         port = _TLS_PORT if parts.scheme == "https" else GRPC_PORT if chosen == "grpc" else HTTP_PORT
     return Endpoint(chosen, parts.hostname or "", port, parts.scheme == "https", path)
 
 
-def _split(written: str) -> tuple[SplitResult, int | None]:
+def _split(written: str, key: str) -> tuple[SplitResult, int | None]:
     bare = "://" not in written
     try:
         parts = urlsplit(f"http://{written}" if bare else written)
         port = parts.port
     except ValueError:
-        raise _error(f"{written} is no endpoint; {_FORMS}") from None
+        raise _error(f"{written} is no endpoint; {_FORMS}", key) from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or (bare and (port is None or parts.path)):
-        raise _error(f"{written} is no endpoint; {_FORMS}")
+        raise _error(f"{written} is no endpoint; {_FORMS}", key)
     if parts.username is not None:
-        # Not repeated: it holds a secret.
-        raise _error("the endpoint holds a user name; give credentials in otlp.headers instead")
+        # not repeated: it holds a secret
+        raise _error("the endpoint holds a user name; give credentials in otlp.headers instead", key)
     return parts, port
 
 
-def _error(message: str) -> ConfigError:
-    return ConfigError(f"otlp.endpoint: {message}", key="otlp.endpoint")
+def _error(message: str, key: str) -> ConfigError:
+    return ConfigError(f"{key}: {message}", key=key)
