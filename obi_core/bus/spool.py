@@ -216,11 +216,12 @@ class Spool:
         now = self._clock()
         self._kept.clear()
         self.bytes = self.items = 0
-        for seq, created_ns, items, size in self._database.execute(
-            "SELECT seq, created_ns, items, length(body) FROM requests ORDER BY seq"
-        ):
-            age_ns = max(0, now.real_ns - int(created_ns))
-            self._remember(Kept(int(seq), int(items), int(size) + _ROW_BYTES, now.mono_ns - age_ns))
+        for row in self._database.execute("SELECT seq, created_ns, items, length(body) FROM requests ORDER BY seq"):
+            if not all(isinstance(number, int) for number in row):
+                raise sqlite3.DatabaseError("a record without its numbers")
+            seq, created_ns, items, size = row
+            age_ns = max(0, now.real_ns - created_ns)
+            self._remember(Kept(seq, items, size + _ROW_BYTES, now.mono_ns - age_ns))
 
     def _mend(self) -> None:
         before = self.items

@@ -21,6 +21,8 @@ COMMANDS: Final = {
     "plugins": "which probes are installed",
     "doctor": "what this node allows, probe by probe",
     "trace": "single packets, live, as the programs in the kernel print them",
+    "config": "check the configuration, or explain where each value came from",
+    "test-export": "send one item over OTLP and say step by step what worked",
     "version": "version of OBI and of what it runs on",
 }
 """Each is a module of this package with `add_arguments` and `run`, imported only when it is asked for."""
@@ -109,7 +111,7 @@ def _dispatch(words: Sequence[str]) -> int:
 
 def _module(name: str) -> Command:
     # import_module says ModuleType: that each module has the two functions is what a test checks
-    module: Command = import_module(f"obi_core.cli.{name}")
+    module: Command = import_module(f"obi_core.cli.{name.replace('-', '_')}")
     return module
 
 

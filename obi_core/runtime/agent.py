@@ -24,6 +24,7 @@ from obi_core.kernel.node import node_constants
 from obi_core.model import ProbeState, Reason
 from obi_core.probe import Probe
 from obi_core.runtime.changes import tell
+from obi_core.runtime.diary import Diary
 from obi_core.runtime.health import routes
 from obi_core.runtime.http import HealthServer
 from obi_core.runtime.outputs import Outputs
@@ -69,6 +70,7 @@ class Agent:
         self._runners: tuple[Runner, ...] = ()
         self._bus: Bus | None = None
         self._outputs: Outputs | None = None
+        self._diary: Diary | None = None
         self._http: HealthServer | None = None
         # A SimpleQueue, because its put may be called from a signal handler that interrupts its get.
         self._inbox: queue.SimpleQueue[Status | None] = queue.SimpleQueue()
@@ -159,6 +161,7 @@ class Agent:
             series_ended_s=core.metrics.series_ended_s,
             bind_grace_s=core.metrics.bind_grace_s,
         )
+        self._diary = Diary(bus.note, core.agent.own_spans_every)
         self._runners = tuple(self._runners_of(usable, bus))
         if not self._runners:
             raise self._nothing_runs()
@@ -234,12 +237,17 @@ class Agent:
         self._began = True
         held, self._held = self._held, []
         for status in held:
-            tell(self._manager, status)
+            self._tell(status)
+
+    def _tell(self, status: Status) -> None:
+        tell(self._manager, status)
+        if self._diary is not None:
+            self._diary.changed(status)
 
     def _note(self, status: Status) -> None:
         # Until one probe is past its start, refusals are held back: if none can run, one line says so for all.
         if self._began or status.state is not ProbeState.UNSUPPORTED:
-            tell(self._manager, status)
+            self._tell(status)
         else:
             self._held.append(status)
 

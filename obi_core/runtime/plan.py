@@ -50,6 +50,8 @@ class Plan:
     """Seconds."""
     wait: Callable[[threading.Event, float], bool] = threading.Event.wait
     """Wait for an event at most so many seconds; whether it came."""
+    collected: Callable[[str, float, int], None] | None = None
+    """Told of each collection: probe, seconds, entries."""
     budgets: BudgetSettings | None = None
     """What the probe may cost; None: unbounded."""
     ages: Callable[[], RowAges] | None = None

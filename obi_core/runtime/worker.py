@@ -133,6 +133,8 @@ class Worker:
         self._publish(batch, whole=True)
         now = self._plan.clock()
         self.tally.collect_s, self.tally.failures = now - self._began, 0
+        if self._plan.collected is not None:
+            self._plan.collected(self._name, self.tally.collect_s, len(batch))
         if not self._measured_at or now - self._measured_at >= MEASURE_EVERY_S:
             self._measured_at = now
             self.tally.map_bytes = _map_bytes(probe)

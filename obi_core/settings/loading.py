@@ -5,7 +5,7 @@ merged by pydantic-settings (command line > environment > pool overlay > files >
 said what is kept, for error messages and for `obi config explain`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -96,6 +96,11 @@ class Settings:
     def origin(self, path: str) -> Place:
         """Where the value at a dotted path (`tcp.interval_s`, `otlp.headers.authorization`) came from."""
         return self._place(tuple(path.split(".")), exact=True)
+
+    def given(self, section: str) -> Iterator[tuple[str, ...]]:
+        """Paths of a section that some layer says something of: keys, and keys within mappings."""
+        said = {path: None for layer in self._layers for path in layer.places if len(path) > 1 and path[0] == section}
+        yield from said
 
     def _section(self, name: str, model: type[_Model]) -> _Model:
         self._layers = tuple(unfolded(layer, name, model) if name in layer.values else layer for layer in self._layers)

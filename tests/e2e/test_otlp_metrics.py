@@ -147,7 +147,8 @@ def test_many_series_travel_in_requests_of_bounded_size(bus, send):
     wide.start()
     wide.publish("tcp", 1, [Observation(many, n, n, None, {"n": n}) for n in range(9_000)])
     with OtlpReceiver() as receiver:
-        sink = OtlpSink.create(CoreSettings(otlp={"endpoint": receiver.grpc, "protocol": "grpc", "interval_s": 3600.0}, **ALONE), {})
+        settings = CoreSettings(otlp={"endpoint": receiver.grpc, "protocol": "grpc", "interval_s": 3600.0}, **ALONE)
+        sink = OtlpSink.create(settings, {})
         sink.start(wide)
         sink.flush(20)
         sink.stop()
@@ -208,8 +209,9 @@ def test_a_store_that_recovers_gets_the_cumulative_state(bus, send, caplog):
         assert receiver.points()["obi.tcp.connections"] == {(): 4}
         assert own(bus, "failed_items_total") > 0
     messages = [record.getMessage() for record in caplog.records if record.name.startswith("obi_core")]
-    assert messages[0].startswith(f"cannot export metrics to http://{receiver.http}/v1/metrics, and it will not be tried again: boom")
-    assert messages[-1].startswith(f"metrics are exported to http://{receiver.http}/v1/metrics again, after ")
+    url = f"http://{receiver.http}/v1/metrics"
+    assert messages[0] == f"cannot export metrics to {url}, and it will not be tried again: boom (500)"
+    assert messages[-1].startswith(f"metrics are exported to {url} again, after ")
 
 
 def test_the_interval_exports_without_being_asked(bus, send):

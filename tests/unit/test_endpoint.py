@@ -3,9 +3,9 @@
 import pytest
 
 from obi_core.errors import ConfigError
+from obi_core.sinks.otlp.diagnosis import FailureLog, diagnose
 from obi_core.sinks.otlp.endpoint import parse_endpoint
 from obi_core.sinks.otlp.outcome import Outcome, Verdict
-from obi_core.sinks.otlp.diagnosis import FailureLog, diagnose
 
 FORMS = "write HOST:PORT, http://HOST:PORT/PATH or https://HOST:PORT/PATH"
 
@@ -62,7 +62,7 @@ def test_credentials_in_the_endpoint_are_refused_and_not_repeated():
     [
         ("mimir:4317", "UNIMPLEMENTED", "unknown service", "Mimir: /otlp/v1/metrics"),
         ("mimir:4317", "UNIMPLEMENTED", "unknown service", "otlp_metrics.endpoint: http://HOST:PORT/PATH"),
-        ("loki:3100", "404", "", "http://loki:3100/v1/metrics takes no OTLP metrics; set otlp_metrics.endpoint to the full URL"),
+        ("loki:3100", "404", "", "loki:3100/v1/metrics takes no OTLP metrics; set otlp_metrics.endpoint to the full URL"),
         ("cortex:80", "401", "no org id", "cortex:80 wants a tenant; set X-Scope-OrgID in otlp_metrics.headers (401)"),
         (
             "tempo:4317",

@@ -119,8 +119,10 @@ def test_headers_are_never_shown():
         ("OBI_TPC__INTERVAL_S", 'unknown variable: there is no section "tpc"; did you mean "tcp"?'),
         (
             "OBI_XYZ__A",
-            'unknown variable: there is no section "xyz"; known: agent, budgets, http, metrics, otlp, '
-            "otlp_logs, otlp_metrics, otlp_traces, resource, spool, tcp",
+            (
+                'unknown variable: there is no section "xyz"; known: agent, budgets, http, metrics, otlp, '
+                "otlp_logs, otlp_metrics, otlp_traces, resource, spool, tcp"
+            ),
         ),
         ("OBI_AGENT__", "is no settings variable; they have the form OBI_SECTION__KEY"),
         ("OBI_OTLP__HEADERS__X", "is no settings variable; they have the form OBI_SECTION__KEY"),

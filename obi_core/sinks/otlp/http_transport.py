@@ -11,7 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from threading import Lock
 from typing import Final
 
@@ -109,6 +109,8 @@ class HttpTransport:
         response = HTTPResponse(_Timed(connection, deadline, self._clock), method="POST")  # type: ignore[arg-type]
         response.begin()
         body = response.read(_MOST_BODY)
+        if response.length and len(body) < _MOST_BODY:
+            raise IncompleteRead(body, response.length)
         whole = response.isclosed() or not response.read(1)
         if response.will_close or not whole:
             self._drop()

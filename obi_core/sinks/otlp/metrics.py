@@ -118,13 +118,14 @@ class MetricsEncoder:
     def _numbers(self, metric: Metric, points: Sequence[Point], now_ns: int) -> bytes:
         # NumberDataPoint: start 2, time 3, as_double 4, as_int 6, attributes 7. Ten thousand a turn: nothing is called twice.
         known, used, name = self._known, self._used, metric.instrument.name
+        started = metric.instrument.kind is not Kind.GAUGE
         moment = wire.fixed(_TIME, now_ns)
         out: list[bytes] = []
         for point in points:
             key = (id(point.attributes), name)
             series = known.get(key)
             if series is None or series.attributes is not point.attributes:
-                series = _Known(point.attributes, self._number_head(point))
+                series = _Known(point.attributes, self._number_head(point, started=started))
             used[key] = series
             value = point.value
             if isinstance(value, int):
@@ -138,8 +139,8 @@ class MetricsEncoder:
         return b"".join(out)
 
     @staticmethod
-    def _number_head(point: Point) -> bytes:
-        rest = wire.attributes(7, point.attributes) + wire.fixed(2, point.start_ns)
+    def _number_head(point: Point, *, started: bool) -> bytes:
+        rest = wire.attributes(7, point.attributes) + (wire.fixed(2, point.start_ns) if started else b"")
         return b"\x0a" + wire.varint(len(rest) + 2 * _FIXED_BYTES) + rest
 
     def _histogram(self, metric: Metric, points: Sequence[Point], now_ns: int) -> bytes:

@@ -9,6 +9,19 @@ Example::
 
 from obi_core.testing.otlp.behaviour import Behaviour, Received
 from obi_core.testing.otlp.certificates import Certificates, make_certificates
+from obi_core.testing.otlp.drive import Clock, Drive, encoded, received_ids
 from obi_core.testing.otlp.receiver import SIGNALS, OtlpReceiver, attributes_of
 
-__all__ = ["SIGNALS", "Behaviour", "Certificates", "OtlpReceiver", "Received", "attributes_of", "make_certificates"]
+__all__ = [
+    "SIGNALS",
+    "Behaviour",
+    "Certificates",
+    "Clock",
+    "Drive",
+    "OtlpReceiver",
+    "Received",
+    "attributes_of",
+    "encoded",
+    "make_certificates",
+    "received_ids",
+]

@@ -79,7 +79,8 @@ class HttpSide:
         lines = [f"HTTP/1.1 {behaviour.status} Status", *(f"{name}: {value}" for name, value in headers), "", ""]
         answer = "\r\n".join(lines).encode() + body
         if behaviour.cut:
-            handler.wfile.write(answer[: len(answer) // 2])
+            # in the middle of the body, or of the status line where there is none
+            handler.wfile.write(answer[: len(answer) - len(body) + len(body) // 2] if body else answer[:6])
             handler.close_connection = True
         elif behaviour.drip_s:
             with suppress(OSError):
