@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar, cast
 
 from pydantic import BaseModel, create_model
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -21,6 +21,9 @@ def merged(name: str, model: type[_Model], layers: Sequence[Mapping[str, object]
     """
 
     class Layered(BaseSettings):
+        # a traceback must not show what was typed: it may be a secret
+        model_config = SettingsConfigDict(hide_input_in_errors=True)
+
         @classmethod
         def settings_customise_sources(
             cls,

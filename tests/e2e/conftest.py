@@ -71,3 +71,57 @@ def plugin_folder(tmp_path):
         return folder
 
     return install
+
+
+_VICTORIA = "victoria-metrics"
+
+
+@pytest.fixture(scope="session")
+def victoria_program():
+    """VictoriaMetrics of Debian trixie, unpacked once below the user's cache; it runs on bookworm too."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "obi/stores"
+    program = home / "usr/bin" / _VICTORIA
+    if not program.exists():
+        problem = _unpack(home, "trixie", _VICTORIA)
+        if problem:
+            if os.environ.get("OBI_KERNEL") == "require":
+                pytest.fail(problem)
+            pytest.skip(problem)
+    return program
+
+
+def _unpack(home, suite, package):
+    """Fetch a package of another suite through apt, from where this machine's apt has Debian from; what went wrong, if so."""
+    targets = ("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian")
+    try:
+        found = subprocess.run(targets, capture_output=True, text=True, check=False, timeout=30).stdout.split()
+    except OSError:
+        return "there is no apt here"
+    if not found:
+        return "apt knows no Debian to fetch VictoriaMetrics from"
+    root = home / "apt"
+    for folder in ("state/lists/partial", "cache/archives/partial"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    signed = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] "
+    (root / "sources.list").write_text(f"deb {signed}{found[0]} {suite} main\n")
+    options = [
+        f"Dir::State={root}/state",
+        "Dir::State::status=/dev/null",
+        f"Dir::Cache={root}/cache",
+        f"Dir::Etc::sourcelist={root}/sources.list",
+        "Dir::Etc::sourceparts=-",
+        "Acquire::Languages=none",
+        "APT::Sandbox::User=root",
+    ]
+    words = [word for option in options for word in ("-o", option)]
+    for command in ("update", "download"):
+        what = [package] if command == "download" else []
+        done = subprocess.run(
+            ["apt-get", *words, command, "-qq", *what], cwd=root, capture_output=True, text=True, check=False, timeout=300
+        )
+        if done.returncode:
+            return f"apt cannot {command} {package} of {suite}: {done.stderr.strip()[-200:]}"
+    (archive,) = root.glob(f"{package}_*.deb")
+    done = subprocess.run(["dpkg-deb", "-x", archive, home], capture_output=True, text=True, check=False)
+    archive.unlink()
+    return done.stderr if done.returncode else ""

@@ -6,9 +6,11 @@ from typing import Final, Protocol
 from obi_core import LogEvent, OwnerRecord, Row, Span, address, owner, tcp_state
 from obi_plugin_tcp.catalogue import (
     CAUSE,
+    CONNECTION_DURATION,
     CONNECTIONS_VIEW,
     DIRECTION,
     DIRECTIONS,
+    HANDSHAKE_DURATION,
     OUTCOMES,
     RESET_CAUSES,
     ROLE,
@@ -96,11 +98,16 @@ def events(records: Iterable[EventRecord], realtime_ns: int) -> Iterator[Span | 
             direction, cause = name_of(DIRECTIONS, record.direction), name_of(RESET_CAUSES, record.outcome)
             peer = _endpoint(record.peer_address, record.peer_port)
             body = f"reset {'sent to' if direction == 'transmit' else 'received from'} {peer} ({cause})"
-            yield LogEvent("obi.tcp.reset", end_ns, body, who, {**attributes, DIRECTION: direction, CAUSE: cause})
+            attributes |= {DIRECTION: direction, CAUSE: cause}
+            # the life that the reset ended, so that the log leads to it whether or not the connection is of the sample
+            link = (peer, record.local_port, record.start_ns, record.end_ns)
+            yield Span("tcp reset", start_ns, end_ns, who, attributes, cause, link)
+            yield LogEvent("obi.tcp.reset", end_ns, body, who, attributes, link)
         elif record.kind == _CONNECT:
-            yield Span("tcp connect", start_ns, end_ns, who, attributes, name_of(OUTCOMES, record.outcome))
+            outcome = name_of(OUTCOMES, record.outcome)
+            yield Span("tcp connect", start_ns, end_ns, who, attributes, outcome, measured=HANDSHAKE_DURATION)
         else:
-            yield Span("tcp connection", start_ns, end_ns, who, attributes)
+            yield Span("tcp connection", start_ns, end_ns, who, attributes, measured=CONNECTION_DURATION)
 
 
 def _attributes(record: EventRecord) -> dict[str, str | int | float]:
