@@ -211,6 +211,7 @@ class Agent:
             step_deadline_s=agent.step_deadline_s,
             collect_deadline_s=agent.collect_deadline_s,
             budgets=self._settings.core.budgets,
+            collected=self._diary.collected if self._diary else None,
             ages=lambda: RowAges(Cgroups(self._host).ids, self._settings.core.metrics.series_idle_s),
         )
         return Runner(plan, self._inbox.put)

@@ -65,3 +65,72 @@ def test_a_malformed_variable_is_ignored_as_a_whole_and_said(etc, caplog):
         found = describe(etc, {"OTEL_RESOURCE_ATTRIBUTES": "a=b,nonsense"})
     assert "a" not in found
     assert caplog.messages == ["OTEL_RESOURCE_ATTRIBUTES is ignored: it must be key=value pairs separated by commas"]
+
+
+@pytest.fixture
+def pod(etc, tmp_path):
+    proc = tmp_path / "proc"
+    (proc / "self").mkdir(parents=True)
+    return proc
+
+
+POD = {
+    "K8S_NODE_NAME": "node-7",
+    "K8S_POD_NAME": "obi-x",
+    "K8S_POD_UID": "8c5a",
+    "K8S_NAMESPACE_NAME": "mop-system",
+    "K8S_CLUSTER_NAME": "",
+}
+
+
+def test_in_a_pod_the_downward_api_says_node_pod_and_namespace_and_a_variable_without_value_says_nothing(etc):
+    found = describe(etc, POD)
+    assert {name: text for name, text in found.items() if name.startswith("k8s.")} == {
+        "k8s.namespace.name": "mop-system",
+        "k8s.node.name": "node-7",
+        "k8s.pod.name": "obi-x",
+        "k8s.pod.uid": "8c5a",
+    }
+
+
+def test_the_clusters_name_and_the_cloud_are_configured_and_win_over_the_downward_api(etc):
+    said = "k8s.cluster.name=berlin-1,cloud.provider=aws,k8s.pod.name=other"
+    settings = load_settings(None, {"OBI_RESOURCE__ATTRIBUTES": said}, {}).core
+    found = describe(etc, {**POD, "K8S_CLUSTER_NAME": "paris"}, settings)
+    assert [found[name] for name in ("k8s.cluster.name", "cloud.provider", "k8s.pod.name")] == ["berlin-1", "aws", "other"]
+
+
+def test_an_attribute_that_is_set_to_nothing_is_left_out(etc):
+    settings = load_settings(None, {"OBI_RESOURCE__ATTRIBUTES": "host.id="}, {}).core
+    assert "host.id" not in describe(etc, settings=settings)
+
+
+CONTAINER = "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("cgroup", f"0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-{CONTAINER}.scope\n"),
+        ("cgroup", f"12:memory:/kubepods/pod1/{CONTAINER}\n"),
+        ("mountinfo", f"1 2 0:1 /var/lib/docker/containers/{CONTAINER}/hostname /etc/hostname rw - ext4 /dev/sda rw\n"),
+    ],
+)
+def test_our_own_container_is_found_in_the_cgroups_name_or_among_the_mounts(etc, pod, file, text):
+    (pod / "self" / file).write_text(text)
+    found = resource_attributes(CoreSettings(), Host(proc=pod), {}, etc=etc)
+    assert found["container.id"] == CONTAINER
+
+
+def test_each_attribute_says_where_it_is_from(etc):
+    from obi_core.identity.resource import described
+
+    environ = {**POD, "OTEL_RESOURCE_ATTRIBUTES": "host.name=var"}
+    settings = load_settings(None, {"OBI_RESOURCE__ATTRIBUTES": "os.type=set"}, {}).core
+    found = described(settings, HYBRID, environ, etc=etc)
+    assert [found[name].source for name in ("host.id", "k8s.node.name", "host.name", "os.type")] == [
+        "found",
+        "K8S_NODE_NAME",
+        "OTEL_RESOURCE_ATTRIBUTES",
+        "resource.attributes",
+    ]
