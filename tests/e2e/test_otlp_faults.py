@@ -1,5 +1,6 @@
 """What goes wrong between us and a store, each with an exact account: sent = received + counted."""
 
+import socket
 import subprocess
 import time
 from email.utils import formatdate
@@ -24,7 +25,7 @@ def drive(receiver, tmp_path):
 
     def start(protocol="http", *, spool=True, write="failed", folder=tmp_path / "spool", clock=None, **otlp):
         spool_settings = {"directory": str(folder), "write": write} if spool else {}
-        otlp = {"protocol": protocol, "timeout_s": 2.0, **otlp}
+        otlp = {"protocol": protocol, "timeout_s": 10.0, **otlp}
         made.append(Drive(getattr(receiver, protocol), spool_settings, clock or Clock(), otlp))
         return made[-1]
 
@@ -282,6 +283,36 @@ def test_a_restart_goes_on_where_it_was(receiver, drive):
     second.settle()
     assert received_ids(receiver) == list(range(33))
     assert second.tally.enqueued == second.tally.sent == 33
+
+
+def test_an_end_in_the_middle_of_a_connect_or_of_an_answer_puts_everything_on_disk(receiver, drive, tmp_path):
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
+        fillers = []
+        for _ in range(3):  # a full backlog leaves the next connect without an answer
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(deaf.getsockname())
+            fillers.append(filler)
+        sender = Drive(
+            f"127.0.0.1:{deaf.getsockname()[1]}", {"directory": str(tmp_path / "spool")}, Clock(), {"timeout_s": 60.0}
+        )
+        sender.lane.start()
+        sender.offer()
+        while sender.lane._queue.items:  # until it is under way
+            time.sleep(0.01)
+        sender.offer()
+        sender.lane.stop()
+        assert not sender.lane._thread.is_alive()
+        assert (sender.tally.spooled, sum(sender.tally.dropped.values())) == (6, 0)
+        for filler in fillers:
+            filler.close()
+    receiver.behaviour = Behaviour(drip_s=0.05)
+    middle = drive(timeout_s=60.0)
+    middle.lane.start()
+    receiver.wait(lambda: bool(receiver.requests))
+    middle.lane.stop()
+    assert not middle.lane._thread.is_alive()
+    assert middle.tally.spooled == 6
 
 
 def test_what_waits_at_the_end_without_a_spool_is_counted(receiver, drive):

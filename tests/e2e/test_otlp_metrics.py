@@ -254,3 +254,19 @@ def test_a_refusal_for_good_is_said_once_with_its_remedy(bus, send, caplog):
     warnings = [(record.name, record.getMessage()) for record in caplog.records if record.levelname != "DEBUG"]
     assert [name for name, _ in warnings] == ["obi_core.sinks.otlp.diagnosis"]
     assert "does not let us in; set a token or X-Scope-OrgID in otlp_metrics.headers (PERMISSION_DENIED)" in warnings[0][1]
+
+
+def test_a_probe_that_is_restarted_goes_on_with_the_same_start_and_never_falls(bus, send):
+    with OtlpReceiver() as receiver:
+        sink = send(receiver.http)
+        observe(bus)
+        sink.flush(10)
+        before = receiver.metrics()["obi.tcp.connects"].sum.data_points
+        bus.end("tcp", 1)
+        bus.publish("tcp", 2, [Observation(CONNECTS, 1, 5, CURL), Observation(TIME, 1, (0, 0, 1, 0, 0, 0, 1), CURL)])
+        sink.flush(10)
+        after = receiver.metrics()["obi.tcp.connects"].sum.data_points
+        assert [point.start_time_unix_nano for point in after] == [point.start_time_unix_nano for point in before]
+        assert sorted(point.as_int for point in after) == [0, 7, 23 + 5]
+        (histogram,) = receiver.metrics()["obi.tcp.time"].exponential_histogram.data_points
+        assert histogram.count == 6 + 1

@@ -112,7 +112,7 @@ def _steps(to: Destination, resource: Mapping[str, str], clock: Callable[[], flo
         return
     yield step("dns", True, ", ".join(dict.fromkeys(str(each[4][0]) for each in found)))
     try:
-        connection = connect(endpoint, timeout_s)
+        connection = connect(endpoint, timeout_s, lambda _: None)
     except OSError as error:
         yield step("tcp", False, f"nobody answers at {endpoint.target}: {(error.strerror or 'no answer in time').lower()}")
         return

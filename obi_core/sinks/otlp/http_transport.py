@@ -84,20 +84,19 @@ class HttpTransport:
         if kept is not None and not changed and not _ended(kept):
             return kept
         self._drop()
-        made = connect(self._to.endpoint, deadline - self._clock())
-        try:
-            if tls is not None:
-                made.settimeout(_left(deadline, self._clock))
-                made = tls.context.wrap_socket(made, server_hostname=self._server_name)
-        except BaseException:
-            made.close()
-            raise
-        with self._lock:
-            if self._closed:
-                made.close()
-                raise OSError("the exporter is stopping")
-            self._socket = made
+        # known from the start, so that `close` breaks off a connect too
+        made = connect(self._to.endpoint, deadline - self._clock(), self._take)
+        if tls is not None:
+            made.settimeout(_left(deadline, self._clock))
+            made = tls.context.wrap_socket(made, server_hostname=self._server_name)
+            self._take(made)
         return made
+
+    def _take(self, made: socket.socket) -> None:
+        with self._lock:
+            self._socket = made
+            if self._closed:
+                raise OSError("the exporter is stopping")
 
     def _write(self, connection: socket.socket, data: bytes, deadline: float) -> None:
         rest = memoryview(data)
@@ -154,15 +153,31 @@ class _TimedRaw(io.RawIOBase):
         return self._connection.recv_into(buffer)
 
 
-def connect(endpoint: Endpoint, timeout_s: float) -> socket.socket:
+def connect(endpoint: Endpoint, timeout_s: float, opened: Callable[[socket.socket], None]) -> socket.socket:
     """Connect over TCP, to the first of the host's addresses that answers.
+
+    Args:
+        endpoint: Host and port.
+        timeout_s: For each address.
+        opened: Given each socket before it connects.
 
     Raises:
         OSError: None does.
     """
-    made = socket.create_connection((endpoint.host, endpoint.port), max(timeout_s, 0.001))
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return made
+    refused: OSError | None = None
+    for family, kind, protocol, _, address in socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM):
+        made = socket.socket(family, kind, protocol)
+        try:
+            opened(made)
+            made.settimeout(max(timeout_s, 0.001))
+            made.connect(address)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            refused = error
+            made.close()
+        else:
+            return made
+    raise refused or OSError("no address")
 
 
 def _left(deadline: float, clock: Callable[[], float]) -> float:

@@ -7,7 +7,7 @@ minutes of an outage with a clock that moves when told.
 import logging
 import random
 from collections.abc import Callable, Mapping
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Final
 
 from obi_core.bus.moment import Moment
@@ -59,6 +59,7 @@ class Lane:
         self.signal = to.export.signal
         self.tally = Tally(capacity=settings.queue_items)
         self._queue = Queue(settings.queue_items, settings.queue_bytes, self._lost)
+        self._losing = Lock()  # the queue may overflow on either side
         self._failures = FailureLog(self.signal, to.url, self._now_s)
         self._in_a_row = 0
         self._not_before_s = 0.0
@@ -79,7 +80,7 @@ class Lane:
             request: Of this signal.
             told: Called with what came of its first try, by the sender's thread.
         """
-        self.tally.enqueued += request.items
+        self.tally.offered += request.items
         self._queue.put(Entry(request, self._now_s(), told=told))
         self._show()
 
@@ -122,7 +123,7 @@ class Lane:
 
     def found(self, items: int) -> None:
         """Count what the spool had from before."""
-        self.tally.enqueued += items
+        self.tally.found += items
 
     def lost(self, cause: str, items: int, probes: Mapping[str, int]) -> None:
         """Count what the spool gave up."""
@@ -225,7 +226,8 @@ class Lane:
         self._show()
 
     def _lost(self, cause: str, items: int, probes: Mapping[str, int]) -> None:
-        self.tally.dropped[cause] += items
+        with self._losing:
+            self.tally.dropped[cause] += items
         place = "queue" if cause in {"queue_full", "shutdown"} else "spool"
         self._count(probes, place, items)
         self._failures.dropped(cause, items, _CAUSES[cause])

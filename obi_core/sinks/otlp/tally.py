@@ -20,8 +20,10 @@ STATES: Final = ("off", "ok", "memory_only")
 class Tally:
     """Of one signal, in items unless it says otherwise."""
 
-    enqueued: int = 0
-    """Handed over, and found in the spool at the start."""
+    offered: int = 0
+    """Handed over. Written by the thread that makes requests, everything else by the one that sends them."""
+    found: int = 0
+    """In the spool at the start."""
     sent: int = 0
     """Taken by the endpoint."""
     rejected: int = 0
@@ -44,6 +46,11 @@ class Tally:
     """On disk now."""
     spool_bytes: int = 0
     spool_state: str = "off"
+
+    @property
+    def enqueued(self) -> int:
+        """Items that are to be accounted for."""
+        return self.offered + self.found
 
     @property
     def ended(self) -> int:
