@@ -233,7 +233,7 @@ def test_a_stranger_that_calls_its_plugin_tcp_is_named_as_such_and_not_imported(
         assert [" ".join(line.split()) for line in lines if " evil " in line] == [
             'tcp evil 1.0 not_listed: not imported: "tcp" means obi-plugin-tcp; to run this one in its place, list "tcp@evil"'
         ]
-        assert [line.split()[1] for line in lines if " enabled" in line] == ["obi-plugin-tcp"]
+        assert [line.split()[1] for line in lines if " enabled" in line and line.startswith("tcp ")] == ["obi-plugin-tcp"]
     assert not folder.imported(module)
     assert "enabled" in folder.obi("plugins", "list", "--plugins", "tcp@evil").stdout
     assert folder.imported(module)
