@@ -68,8 +68,9 @@ class BpfObject(Protocol):
         """Set an `OBI_LIVE` setting."""
 
     def attach(self, program: str, to: str = "") -> None:
-        """Attach one program to the hook that its section names, or a `tc` program to `INTERFACE:ingress` or `…:egress`.
+        """Attach one program to the hook that its section names, or in one of several places.
 
+        These are `INTERFACE:ingress` or `…:egress` for `tc`, another tracepoint (`syscalls/sys_exit_dup`) for `tp`.
         Attaching twice to one place is once.
         """
 

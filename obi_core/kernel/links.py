@@ -65,7 +65,8 @@ class Hooks:
             program: C function name.
             section: ELF section, which names the hook.
             fd: Program descriptor; stays the caller's.
-            to: Where, for programs whose section does not say: `eth0:ingress` or `eth0:egress` for `tc`.
+            to: Where, for programs whose section does not say: `eth0:ingress` or `eth0:egress` for `tc`; for `tp` another
+                tracepoint than the section's (`syscalls/sys_exit_dup`), whose context the program takes likewise.
 
         Returns:
             The link, which the caller owns.
@@ -83,7 +84,7 @@ class Hooks:
         if kind in ("raw_tp", "raw_tracepoint"):
             return Descriptor(_raw_tracepoint(program, section, target, fd))
         if kind in ("tp", "tracepoint"):
-            return Descriptor(self._tracepoint(program, section, target, fd))
+            return Descriptor(self._tracepoint(program, section, to or target, fd))
         if kind in _CGROUP:
             return Descriptor(self._cgroup(program, section, fd))
         raise AttachError("OBI cannot attach programs of this section", program=program, section=section, errno=errno.EINVAL)

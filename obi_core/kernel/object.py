@@ -142,7 +142,8 @@ class KernelObject:
 
         Args:
             program: C function name.
-            to: Where, for a `tc` program, which may be attached in several places: `eth0:ingress`, `eth0:egress`.
+            to: Where, for a program that may be attached in several places: `eth0:ingress`, `eth0:egress` for `tc`, a
+                tracepoint (`syscalls/sys_exit_dup`) for `tp`.
 
         Raises:
             AttachError: The kernel refused and the mode cannot do without the program, or one place of several.

@@ -31,7 +31,9 @@ class FakeBpfObject:
     refused: Mapping[str, KernelError] = field(default_factory=dict)
     decode_lost: Mapping[str, int] = field(default_factory=dict)
     attached: list[str] = field(default_factory=list)
-    """Programs attached now, in order."""
+    """Programs attached now, in order; each once, in however many places it is."""
+    places: list[tuple[str, str]] = field(default_factory=list)
+    """(program, where) of those attached somewhere in particular."""
     tuned: dict[str, int] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     """Everything that was asked of it and can be scripted to fail, in order."""
@@ -75,8 +77,8 @@ class FakeBpfObject:
         """Note the program as attached, or its scripted refusal; one place of several as `program@eth0:ingress`."""
         if to:
             self._maybe(f"attach:{program}@{to}")
-            if f"{program}@{to}" not in self.attached:
-                self.attached.append(f"{program}@{to}")
+            self.places += [(program, to)] * ((program, to) not in self.places)
+            self.attached += [program] * (program not in self.attached)
             return
         optional = any(entry.name == program and entry.loses for entry in self.mode.programs)
         try:
@@ -91,9 +93,9 @@ class FakeBpfObject:
 
     def detach(self, program: str, to: str = "") -> None:
         """Note the program as detached, from one place or from all."""
-        for each in list(self.attached):
-            if each == f"{program}@{to}" or (not to and each.partition("@")[0] == program):
-                self.attached.remove(each)
+        self.places = [each for each in self.places if each[0] != program or to not in ("", each[1])]
+        if program in self.attached and (not to or program not in [each for each, _ in self.places]):
+            self.attached.remove(program)
 
     def sever(self) -> None:
         """Note that the links are closed."""

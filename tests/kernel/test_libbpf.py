@@ -158,6 +158,22 @@ def test_a_tracepoint_program_counts_on_every_cpu(load, program, number):
     assert numbers(bpf) == {number: 6 * len(allowed)}
 
 
+def test_one_tracepoint_program_counts_in_several_places(load):
+    bpf = load("bind_tp")
+    bpf.attach("bind_tp")
+    for _ in range(2):
+        bpf.attach("bind_tp", "raw_syscalls/sys_exit")
+    call(6)
+    assert bpf.attached == ("bind_tp",)
+    bpf.detach("bind_tp", "raw_syscalls/sys_exit")
+    call(5)
+    bpf.detach("bind_tp")
+    call(1)
+    assert numbers(bpf) == {3000: 2 * 6 + 5}
+    with pytest.raises(AttachError, match="this kernel has no tracepoint obi/elsewhere"):
+        bpf.attach("bind_tp", "obi/elsewhere")
+
+
 @pytest.mark.kernel(needs=("cgroup2",))
 def test_a_cgroup_program_counts_the_sockets_of_this_process(load):
     bpf = load("bind_sock_create")
