@@ -41,10 +41,10 @@ static __always_inline u64 obi_cgroup_id(struct task_struct *task)
 	struct cgroup_subsys_state *memory;
 	struct css_set *cgroups;
 
-	if (!obi_cgroup_v1)
-		return bpf_get_current_cgroup_id();
-
 	cgroups = BPF_CORE_READ(task, cgroups);
+	if (!obi_cgroup_v1)
+		return BPF_CORE_READ(cgroups, dfl_cgrp, kn, id);
+
 	if (bpf_probe_read_kernel(&memory, sizeof(memory),
 				  (void *)cgroups + bpf_core_field_offset(struct css_set, subsys) +
 					  bpf_core_enum_value(enum cgroup_subsys_id,

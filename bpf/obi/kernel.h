@@ -244,6 +244,66 @@ struct cgroup_subsys_state {
 
 struct css_set {
 	struct cgroup_subsys_state *subsys[16];
+	struct cgroup *dfl_cgrp;
+};
+
+typedef struct {
+	long counter;
+} atomic_long_t;
+
+struct page_counter {
+	atomic_long_t usage;
+	unsigned long max;
+	struct page_counter *parent;
+};
+
+struct mem_cgroup {
+	struct cgroup_subsys_state css;
+	struct page_counter memory;
+};
+
+struct percpu_counter {
+	__s64 count;
+};
+
+/* The order of the counters: enum in include/linux/mm_types_task.h. */
+struct mm_struct {
+	struct percpu_counter rss_stat[4];
+};
+
+struct mm_rss_stat {
+	atomic_long_t count[4];
+};
+
+/* Before v6.2, f1a7941243c1 ("mm: convert mm's rss stats into percpu_counter"). */
+struct mm_struct___v6_1 {
+	struct mm_rss_stat rss_stat;
+};
+
+typedef struct {
+	unsigned long sig[1];
+} sigset_t;
+
+struct sigaction {
+	void *sa_handler;
+};
+
+struct k_sigaction {
+	struct sigaction sa;
+};
+
+struct sighand_struct {
+	struct k_sigaction action[64];
+};
+
+struct kernel_siginfo {
+	int si_signo;
+	int si_errno;
+	int si_code;
+};
+
+struct trace_event_raw_mark_victim {
+	__u32 uid;
 };
 
 enum bpf_func_id {
@@ -276,6 +336,9 @@ struct task_struct {
 	struct task_struct *group_leader;
 	struct files_struct *files;
 	struct css_set *cgroups;
+	struct mm_struct *mm;
+	struct sighand_struct *sighand;
+	sigset_t blocked;
 };
 
 struct seq_file;
