@@ -339,6 +339,7 @@ struct task_struct {
 	struct mm_struct *mm;
 	struct sighand_struct *sighand;
 	sigset_t blocked;
+	sigset_t real_blocked;
 };
 
 struct seq_file;

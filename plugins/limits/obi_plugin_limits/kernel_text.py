@@ -42,7 +42,7 @@ class KernelText:
     def _read(self) -> Mapping[str, Sequence[range]]:
         wanted = "|".join((*_MEMORY_CONTROLLER, _KILLER))
         # A function may lie in parts: `out_of_memory.cold`. The kernel's own symbols stand in the order of their addresses.
-        pattern = re.compile(rf"^([0-9a-f]+) [tT] ({wanted})(?:\.\w+)*\n([0-9a-f]+) ", re.MULTILINE)
+        pattern = re.compile(rf"^([0-9a-f]+) [tT] ({wanted})(?:\.\w+)*\n(?=([0-9a-f]+) )", re.MULTILINE)
         found: dict[str, list[range]] = {}
         try:
             text = self._kallsyms.read_text(errors="replace")

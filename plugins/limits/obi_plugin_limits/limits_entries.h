@@ -35,10 +35,13 @@ static __always_inline bool limits_kills(struct task_struct *task, u32 signal)
 {
 	struct sighand_struct *sighand;
 	struct k_sigaction *action;
+	u64 blocked;
 
 	if (signal == LIMITS_SIGKILL || limits_handled)
 		return true;
-	if (BPF_CORE_READ(task, blocked.sig[0]) >> (signal - 1) & 1)
+	/* While sigwait waits, what it waits for stands in the second set only. */
+	blocked = BPF_CORE_READ(task, blocked.sig[0]) | BPF_CORE_READ(task, real_blocked.sig[0]);
+	if (blocked >> (signal - 1) & 1)
 		return false;
 	sighand = BPF_CORE_READ(task, sighand);
 	action = (void *)sighand + bpf_core_field_offset(struct sighand_struct, action) +

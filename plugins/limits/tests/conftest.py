@@ -62,6 +62,11 @@ class OwnGroup:
         lines = (self.directories[controller] / name).read_text().splitlines()
         return {word: int(number) for word, number in (line.split() for line in lines)}
 
+    def leave(self):
+        """Remove it before the test is over."""
+        for directory in set(self.directories.values()):
+            remove(directory)
+
     def oom_kills(self):
         """As the kernel counts them for this group."""
         name = "memory.events" if self.versions["memory"] == 2 else "memory.oom_control"
@@ -106,6 +111,13 @@ def remove(directory):
 def group():
     with own_group() as made:
         yield made
+
+
+@pytest.fixture
+def make_group():
+    """Make a cgroup, at a path of one's own if one is given."""
+    with ExitStack() as open_:
+        yield lambda name="", controllers=CONTROLLERS: open_.enter_context(own_group(name, controllers))
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import sys
+import threading
 from pathlib import Path
 
 PR_SET_NAME = 15
@@ -60,10 +62,26 @@ def descriptors(count: str) -> None:
         fails(errno.EMFILE, ways[turn % 3])
 
 
+def descriptors_by_name(count: str, prefix: str) -> None:
+    """Open one file too many, once under each of so many names."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+    for number in range(int(count)):
+        rename(f"{prefix}{number}")
+        fails(errno.EMFILE, os.open, "/dev/null", os.O_RDONLY)
+
+
 def forks(count: str) -> None:
-    """Fork one process too many, so often. The group's limit leaves no room for a child."""
-    for _ in range(int(count)):
-        fails(errno.EAGAIN, os.fork)
+    """Fork one process, or start one thread, too many, so often. The group's limit leaves no room for another."""
+    thread = threading.Thread(target=int)
+    for turn in range(int(count)):
+        if turn % 2:
+            fails(errno.EAGAIN, os.fork)
+            continue
+        try:
+            thread.start()
+        except RuntimeError:  # Python's word for EAGAIN
+            continue
+        raise AssertionError("a thread was started")
 
 
 def threads_of_user(count: str) -> None:
@@ -75,7 +93,8 @@ def threads_of_user(count: str) -> None:
 
 
 def ports(count: str) -> None:
-    """Connect when the only local port there is, is taken."""
+    """Connect when the only local port there is, is taken. In a network namespace of its own."""
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("40000 40000")
     with socket.create_server(("127.0.0.1", 7)) as server, socket.create_connection(server.getsockname()):
         for _ in range(int(count)):
@@ -83,30 +102,26 @@ def ports(count: str) -> None:
                 fails(errno.EADDRNOTAVAIL, client.connect, server.getsockname())
 
 
-def storage(count: str, folder: str) -> None:
-    """Fill a tiny file system, then fail to write, to reserve and to make a folder in turn."""
+def storage(fills: str, writes: str, folder: str) -> None:
+    """Fail to reserve room in a tiny file system, and to write to it, so often each. In a mount namespace of its own."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], check=True)
     with Path(folder, "full").open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-        for _ in range(int(count) - 1):
+        os.posix_fallocate(file.fileno(), 0, 64 << 10)
+        for _ in range(int(fills)):
             fails(errno.ENOSPC, os.posix_fallocate, file.fileno(), 0, 1 << 20)
-
-
-def writes(count: str, folder: str) -> None:
-    """Fail to write to a full file system, so often."""
-    with Path(folder, "full").open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-        for _ in range(int(count) - 1):
+        file.seek(64 << 10)
+        for _ in range(int(writes)):
             fails(errno.ENOSPC, file.write, b"x")
+
+
+def watches(count: str) -> None:
+    """Watch one file too many, so often. In a user namespace of its own, which has a limit of its own."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    Path("/proc/sys/user/max_inotify_watches").write_text("0")
+    inotify = libc.inotify_init1(0)
+    for _ in range(int(count)):
+        if libc.inotify_add_watch(inotify, b"/", 1) != -1 or ctypes.get_errno() != errno.ENOSPC:
+            raise AssertionError("inotify_add_watch did not fail with ENOSPC")
 
 
 def memory(count: str) -> None:
@@ -135,6 +150,38 @@ def handle(number: str) -> None:
         signal.pause()
 
 
+def block(number: str) -> None:
+    """Block a signal and wait for it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {int(number)})
+    say("blocking")
+    signal.sigwait({int(number)})
+
+
+def kill(number: str, *pids: str) -> None:
+    """Send a signal to others."""
+    for pid in pids:
+        os.kill(int(pid), int(number))
+
+
+def kills(count: str) -> None:
+    """Make so many children, and kill them."""
+    children = []
+    for _ in range(int(count)):
+        child = os.fork()
+        if not child:
+            signal.pause()
+        children.append(child)
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def fault() -> None:
+    """Read where nothing is."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.string_at(0)
+
+
 def wait() -> None:
     """Wait to be told to end."""
     say("waiting")
@@ -142,17 +189,22 @@ def wait() -> None:
 
 
 STEPS = {
+    "block": block,
     "descriptors": descriptors,
+    "descriptors-by-name": descriptors_by_name,
     "eat": eat,
+    "fault": fault,
     "forks": forks,
     "handle": handle,
+    "kill": kill,
+    "kills": kills,
     "memory": memory,
     "ports": ports,
     "spin": spin,
     "storage": storage,
     "threads-of-user": threads_of_user,
     "wait": wait,
-    "writes": writes,
+    "watches": watches,
 }
 
 if __name__ == "__main__":

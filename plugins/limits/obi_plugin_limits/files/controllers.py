@@ -66,16 +66,16 @@ def cpu_seconds(read: Read) -> float | None:
 
 def memory(read: Read) -> Iterator[Figure]:
     """Memory used, its limit, and how often that was met."""
-    events = _memory_events(read)
-    if (usage := read("memory", "memory.usage_in_bytes")) is not None:
-        limit = read("memory", "memory.limit_in_bytes")
-    else:
-        usage, limit = read(_V2, "memory.current"), read(_V2, "memory.max")
+    if (limit := read("memory", "memory.limit_in_bytes")) is None:
+        limit = read(_V2, "memory.max")
     most = parse.limit(limit) if limit is not None else None
+    events = _memory_events(read)
     for name in _EVENTS:
         # without a limit there is nothing to meet, and a row of zeros per cgroup would say so at some cost
         if name in events and (events[name] or (most is not None and name in {"max", "oom"})):
             yield Count(MEMORY_EVENTS, events[name], {MEMORY_EVENT: name})
+    if (usage := read("memory", "memory.usage_in_bytes")) is None:
+        usage = read(_V2, "memory.current")
     if usage is not None:
         yield Level(MEMORY, parse.number(usage), most, events.get("max"))
 
@@ -90,15 +90,17 @@ def oom_kills(read: Read) -> Iterator[Figure]:
 
 def processes(read: Read) -> Iterator[Figure]:
     """Processes and threads, how many there may be, and forks that failed for that."""
-    controller = "pids" if (usage := read("pids", "pids.current")) is not None else _V2
-    if usage is None and (usage := read(_V2, "pids.current")) is None:
-        return
-    limit, text = read(controller, "pids.max"), read(controller, "pids.events")
+    controller = "pids"
+    if (limit := read(controller, "pids.max")) is None:
+        controller = _V2
+        limit = read(controller, "pids.max")
     most = parse.limit(limit) if limit is not None else None
-    refused = parse.keyed(text).get("max") if text is not None else None
+    events = read(controller, "pids.events")
+    refused = parse.keyed(events).get("max") if events is not None else None
     if refused is not None and (refused or most is not None):
         yield Count(REFUSED_FORKS, refused)
-    yield Level(PROCESSES, parse.number(usage), most, refused)
+    if (usage := read(controller, "pids.current")) is not None:
+        yield Level(PROCESSES, parse.number(usage), most, refused)
 
 
 def pressure(read: Read) -> Iterator[Figure]:

@@ -76,9 +76,13 @@ class Holders:
                 line = next((each for each in file.read().decode().splitlines() if each.startswith(_SOFT)), "")
             with open(f"{directory}/comm", "rb") as file:  # noqa: PTH123 - as above
                 name = file.read().decode(errors="replace").removesuffix("\n")
-            # Since v6.2 the size of the directory says how many there are; before, it is 0.
-            opened = os.stat(f"{directory}/fd").st_size or len(os.listdir(f"{directory}/fd"))  # noqa: PTH116, PTH208 - as above
+            opened = self._open_files(directory)
         except OSError:
             return None  # it has ended, or is not ours to look at
         words = line.removeprefix(_SOFT).split()
         return Holder(pid, name, opened, int(words[0])) if words and words[0].isdigit() else None
+
+    @staticmethod
+    def _open_files(directory: str) -> int:
+        # Since v6.2 the size of the directory says how many there are; before, it is 0.
+        return os.stat(f"{directory}/fd").st_size or len(os.listdir(f"{directory}/fd"))  # noqa: PTH116, PTH208 - as above
