@@ -63,7 +63,8 @@ class LimitsSettings(ProbeSettings):
     )
     open_files: Annotated[int, Field(ge=0, le=100_000)] = Field(
         1_024,
-        description="Files kept open between collections, some 5 kB of kernel memory each; others cost nine times the time.",
+        description="Files kept open between collections, some 5 kB of kernel memory each, but never more than half of those"
+        " that the agent may have open; reading any other takes nine times as long.",
     )
     processes: Annotated[int, Field(ge=0, le=1_000)] = Field(
         5, description="Programs closest to their limit of file descriptors that are told of; 0: none is looked for."

@@ -1,6 +1,7 @@
 """One look at all of it: cgroups, node, programs, listening sockets. What cannot be read is left out, and said once."""
 
 import logging
+import resource
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from types import TracebackType
@@ -44,7 +45,8 @@ class Files:
         cgroups = cgroups or Cgroups()
         proc = cgroups.host.proc
         self._settings, self._clock = settings, clock
-        self._kept = KeptFiles(settings.open_files, self._cannot_be_read)
+        may_be_open, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._kept = KeptFiles(min(settings.open_files, may_be_open // 2), self._cannot_be_read)
         self._groups = Groups(cgroups, settings.max_cgroups)
         self._node = Node(self._kept.read, proc)
         self._holders = Holders(proc, settings.processes, settings.processes_per_collection)
