@@ -145,6 +145,9 @@ class LimitsProbe(Probe):
                 try:
                     self.bpf.attach(program, tracepoint_of(call))
                 except AttachError as error:
+                    if error.need == "tracefs":
+                        self.bpf.attach(program)  # refused likewise, which says what is lost
+                        return
                     _log.log(
                         logging.DEBUG if may_be_missing(call) else logging.WARNING,
                         "limits.exhaustion_calls: %s is not watched: %s",

@@ -73,7 +73,12 @@ class LimitsSettings(ProbeSettings):
         256, description="Processes whose descriptors are counted in one collection; the next one goes on from there."
     )
     listeners: Annotated[int, Field(ge=0, le=1_000)] = Field(
-        10, description="Listening sockets with the fullest queues that are told of; 0: none is looked for."
+        10,
+        description="Listening sockets with the fullest queues that are told of where listen_port is true; otherwise the"
+        " fullest alone is; 0: none is looked for.",
+    )
+    listen_port: bool = Field(
+        False, description="Whether the usage of listen queues carries server.port, one point for each that is not empty."
     )
 
     max_kills: Annotated[int, Entries("limits_oom_kills"), Field(ge=64, le=65_536)] = Field(

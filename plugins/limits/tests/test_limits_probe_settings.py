@@ -1,6 +1,8 @@
 """Every key of section `limits`, turned: what it changes, and nothing else."""
 
 import signal
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,7 @@ ELSEWHERE = {
     "processes",
     "processes_per_collection",
     "listeners",
+    "listen_port",
 }
 """Fields that tests below, and those of files and groups, turn."""
 
@@ -160,19 +163,44 @@ def test_what_is_switched_off_is_absent_and_the_rest_is_there(start, group, work
 
 
 @KERNEL
-def test_programs_and_queues_are_told_of_as_far_as_they_are_asked_for(start):
+def test_programs_are_told_of_as_far_as_they_are_asked_for(start):
     def told(**settings):
-        seen = Seen.of(start(**settings))
-        points = [
-            each for each in seen.yielded if isinstance(each, Observation) and each.instrument.name == "obi.limits.usage"
-        ]
-        programs = [each for each in points if each.owner and each.owner.comm]
-        queues = [each for each in points if each.attributes["limit.resource"] == "listen_queue"]
-        return len(programs), len(queues) <= settings["listeners"]
+        seen = Seen.of(start(listeners=0, **settings))
+        usage = [each for each in seen.yielded if isinstance(each, Observation) and each.instrument.name == "obi.limits.usage"]
+        return len([each for each in usage if each.owner and each.owner.comm])
 
-    assert told(processes=2, listeners=1) == (2, True)
-    assert told(processes=0, listeners=0) == (0, True)
-    assert told(processes=2, processes_per_collection=1, listeners=0)[0] <= 2
+    assert told(processes=2) == 2
+    assert told(processes=0) == 0
+    assert told(processes=2, processes_per_collection=1) <= 2
+
+
+@KERNEL
+@pytest.mark.parametrize(
+    ("settings", "points"),
+    [
+        ({"listeners": 0}, 0),
+        ({"listeners": 5}, 1),
+        ({"listeners": 1, "listen_port": True}, 1),
+        ({"listeners": 1_000, "listen_port": True}, 2),
+    ],
+)
+def test_queues_are_told_of_as_far_as_they_are_asked_for_and_ports_only_then(start, settings, points):
+    with ExitStack() as open_:
+        servers = [open_.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2)) for _ in range(2)]
+        bound = {server.getsockname()[1] for server in servers}
+        for server in servers:
+            for _ in range(2):
+                open_.enter_context(socket.create_connection(server.getsockname()))
+        seen = Seen.of(start(processes=0, **settings))
+    usage = [each for each in seen.yielded if isinstance(each, Observation) and each.instrument.name == "obi.limits.usage"]
+    queues = [each for each in usage if each.attributes["limit.resource"] == "listen_queue"]
+    ports = {each.attributes.get("server.port") for each in queues}
+
+    if points == 2:
+        assert ports >= bound
+    else:
+        assert len(queues) == points
+    assert (None in ports) is (points == 1 and not settings.get("listen_port"))
 
 
 @KERNEL

@@ -103,7 +103,7 @@ class Figures:
 
 
 def _row(source: Source, key: Hashable, level: Level, limit: float, events: float | None) -> Row:
-    label = f"{source.label}:{level.port}" if level.port else source.label
+    label = f"{source.label} {level.port}" if level.port else source.label
     used = level.usage / limit if limit else float(level.usage > 0)
     usage, most = (_amount(level.resource, value) for value in (level.usage, limit))
     return Row(LIMITS_VIEW, key, source.owner, (label, level.resource, round(used, 4), usage, most, events))

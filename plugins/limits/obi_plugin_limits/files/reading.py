@@ -4,6 +4,7 @@ import logging
 import resource
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -169,8 +170,13 @@ class Files:
         except HostError as error:
             self._say(str(error))
             return
+        if not self._settings.listen_port:
+            for level in listeners.fullest(found, 1):
+                yield Source("listener", f"port {level.port}"), replace(level, port=0)
+            return
         for level in listeners.fullest(found, self._settings.listeners):
-            yield Source(("listener", level.port), "port"), level
+            if level.usage:
+                yield Source(("listener", level.port), "port"), level
 
     def _safely(self, figures: Iterable[Figure]) -> Iterator[Figure]:
         try:
