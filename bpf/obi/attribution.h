@@ -54,6 +54,16 @@ static __always_inline u64 obi_cgroup_id(struct task_struct *task)
 	return BPF_CORE_READ(memory, cgroup, kn, id);
 }
 
+/*
+ * Older kernels leave an older name's end behind a shorter one: stop at the NUL, and let zeros follow whatever stood there before, so
+ * that one name is one key.
+ */
+static __always_inline void obi_comm_of(struct task_struct *leader, char comm[16])
+{
+	__builtin_memset(comm, 0, 16);
+	bpf_probe_read_kernel_str(comm, 16, leader->comm);
+}
+
 static __always_inline void obi_owner_of(struct task_struct *task, struct obi_owner *owner)
 {
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
@@ -62,7 +72,7 @@ static __always_inline void obi_owner_of(struct task_struct *task, struct obi_ow
 	owner->start_ns = BPF_CORE_READ(leader, start_boottime);
 	owner->tgid = BPF_CORE_READ(task, tgid);
 	owner->_pad = 0;
-	BPF_CORE_READ_STR_INTO(&owner->comm, leader, comm);
+	obi_comm_of(leader, owner->comm);
 }
 
 static __always_inline void obi_owner_now(struct obi_owner *owner)
@@ -87,8 +97,7 @@ static __always_inline void obi_owner_now(struct obi_owner *owner)
 	owner->start_ns = leader->start_boottime;
 	owner->tgid = task->tgid;
 	owner->_pad = 0;
-	/* Older kernels leave an older name's end behind a shorter one: stop at the NUL, so that one name is one key. */
-	BPF_CORE_READ_STR_INTO(&owner->comm, leader, comm);
+	obi_comm_of(leader, owner->comm);
 }
 #endif
 
