@@ -38,8 +38,12 @@ def test_throttling_by_a_quota_is_what_cpu_stat_says(files, group, workload, uni
     step.go_on()
     step.finish()
     after = list(files.collect(show=True))
+    (usage,) = of(after, group, "obi.limits.usage", limit_resource="cpu")
+    stat = {}
+    while stat != group.keyed("cpu", "cpu.stat"):  # the last period may end a moment after the process
+        stat = group.keyed("cpu", "cpu.stat")
+        after = list(files.collect(show=True))
 
-    stat = group.keyed("cpu", "cpu.stat")
     seconds = stat["throttled_time"] / 1e9 if "throttled_time" in stat else stat["throttled_usec"] / 1e6
     assert stat["nr_throttled"] > 5
     assert of(before, group, "obi.limits.cpu.throttled") != of(after, group, "obi.limits.cpu.throttled")
@@ -47,7 +51,6 @@ def test_throttling_by_a_quota_is_what_cpu_stat_says(files, group, workload, uni
     assert of(after, group, "obi.limits.cpu.throttled.periods") == [stat["nr_throttled"]]
     assert of(after, group, "obi.limits.cpu.periods") == [stat["nr_periods"]]
     assert of(after, group, "obi.limits.limit", limit_resource="cpu") == [0.1]
-    (usage,) = of(after, group, "obi.limits.usage", limit_resource="cpu")
     assert 0 < usage < 0.5
     (row,) = [each for each in after if isinstance(each, Row) and each.cells[:2] == (group.path, "cpu")]
     assert row.cells[5] == stat["nr_throttled"]
