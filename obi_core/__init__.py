@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from obi_core.hookspecs import hookimpl
     from obi_core.kernel.base import BpfObject, Loader
+    from obi_core.kernel.enums import kernel_enum
     from obi_core.model import (
         API_VERSION,
         Account,
@@ -107,6 +108,7 @@ __all__ = [
     "address",
     "errno_name",
     "hookimpl",
+    "kernel_enum",
     "owner",
     "tcp_state",
     "text",
@@ -127,6 +129,7 @@ _HOMES: Final = {
     ),
     "obi_core.hookspecs": ("hookimpl",),
     "obi_core.kernel.base": ("BpfObject", "Loader"),
+    "obi_core.kernel.enums": ("kernel_enum",),
     "obi_core.model": (
         "API_VERSION",
         "Account",
