@@ -54,6 +54,10 @@ enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
 #define OBI_AF_INET6 10
 #define OBI_IPPROTO_TCP 6
 
+/* include/uapi/linux/if_ether.h */
+#define OBI_ETH_P_IP 0x0800
+#define OBI_ETH_P_IPV6 0x86dd
+
 /* include/net/tcp_states.h */
 #define OBI_TCP_ESTABLISHED 1
 #define OBI_TCP_SYN_SENT 2
@@ -66,6 +70,7 @@ enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
 #define OBI_TCP_LAST_ACK 9
 #define OBI_TCP_LISTEN 10
 #define OBI_TCP_CLOSING 11
+#define OBI_TCP_NEW_SYN_RECV 12
 #define OBI_TCP_STATES 13
 
 /* include/net/tcp_states.h's neighbours: enum tcp_ca_state, ICSK_TIME_LOSS_PROBE */
@@ -105,6 +110,10 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
+typedef struct {
+	s64 counter;
+} atomic64_t;
+
 struct sock_common {
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
@@ -115,6 +124,7 @@ struct sock_common {
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
+	atomic64_t skc_cookie; /* 0: nobody has asked for it yet */
 	unsigned long skc_flags;
 };
 
@@ -170,7 +180,34 @@ struct tcp_sock {
 };
 
 struct sk_buff {
+	struct sk_buff *next;
+	struct sock *sk;
 	char cb[48];
+	unsigned int len;
+	__be16 protocol;
+	__u16 network_header;
+	__u32 tail; /* like `end` an offset from `head` on 64-bit kernels */
+	__u32 end;
+	unsigned char *head;
+};
+
+struct skb_shared_info {
+	unsigned short gso_segs;
+	struct sk_buff *frag_list;
+};
+
+enum skb_drop_reason {
+	SKB_CONSUMED = 1,
+	SKB_DROP_REASON_NOT_SPECIFIED,
+	SKB_DROP_REASON_OTHERHOST,
+	SKB_DROP_REASON_QUEUE_PURGE,
+};
+
+/* What a program on tracepoint skb:kfree_skb gets; its layout differs from release to release. */
+struct trace_event_raw_kfree_skb {
+	void *skbaddr;
+	void *rx_sk;
+	enum skb_drop_reason reason;
 };
 
 struct tcp_skb_cb {
