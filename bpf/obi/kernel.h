@@ -40,19 +40,28 @@ enum bpf_map_type_subset {
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_QUEUE = 22,
+	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
 
 enum { BPF_ANY, BPF_NOEXIST, BPF_EXIST };
-enum { BPF_F_NO_PREALLOC = 1 };
+enum { BPF_F_NO_PREALLOC = 1, BPF_F_CLONE = 1 << 9 };
 enum { BPF_RB_NO_WAKEUP = 1 };
 enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
+enum { TC_ACT_UNSPEC = -1 };
 #endif /* OBI_BCC */
 
 #define OBI_AF_INET 2
 #define OBI_AF_INET6 10
+#define OBI_IPPROTO_ICMP 1
+#define OBI_IPPROTO_IGMP 2
 #define OBI_IPPROTO_TCP 6
+#define OBI_IPPROTO_UDP 17
+#define OBI_IPPROTO_GRE 47
+#define OBI_IPPROTO_ESP 50
+#define OBI_IPPROTO_ICMPV6 58
+#define OBI_IPPROTO_SCTP 132
 
 /* include/uapi/linux/if_ether.h */
 #define OBI_ETH_P_IP 0x0800
@@ -85,6 +94,7 @@ enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
 /* include/uapi/linux/bpf.h: what a sockops program is called for */
 #define OBI_SOCK_OPS_ACTIVE_ESTABLISHED 4
 #define OBI_SOCK_OPS_PASSIVE_ESTABLISHED 5
+#define OBI_SOCK_OPS_TCP_LISTEN 11
 #define OBI_SOCK_OPS_RTT 12
 #define OBI_SOCK_OPS_RTT_FLAG 8
 
@@ -236,10 +246,32 @@ enum sk_rst_reason {
 	SK_RST_REASON_TCP_DISCONNECT_WITH_DATA,
 };
 
-struct bpf_sock;
+struct bpf_sock {
+	__u32 bound_dev_if;
+	__u32 family;
+	__u32 type;
+	__u32 protocol;
+};
+
+struct bpf_sock_addr {
+	__u32 user_port;
+	__u32 protocol;
+	struct bpf_sock *sk;
+};
+
+struct __sk_buff {
+	__u32 len;
+	__u32 ifindex;
+	__u32 data;
+	__u32 data_end;
+	__u32 gso_segs;
+	__u32 gso_size;
+	struct bpf_sock *sk;
+};
 
 struct bpf_sock_ops {
 	__u32 op;
+	__u32 local_port;
 	__u32 srtt_us;
 	__u32 bpf_sock_ops_cb_flags;
 	struct bpf_sock *sk;
@@ -364,6 +396,10 @@ struct pt_regs___arm64 {
 	__s32 syscallno;
 };
 
+struct nsproxy {
+	struct net *net_ns;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	int pid;
@@ -377,6 +413,7 @@ struct task_struct {
 	struct sighand_struct *sighand;
 	sigset_t blocked;
 	sigset_t real_blocked;
+	struct nsproxy *nsproxy;
 };
 
 struct seq_file;

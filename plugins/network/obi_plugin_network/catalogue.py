@@ -1,0 +1,78 @@
+"""What the network probe can say: its instruments and its views, in the telemetry catalogue's words."""
+
+from typing import Final
+
+from obi_core import Column, Instrument, Kind, View
+
+DIRECTION: Final = "network.io.direction"
+TRANSPORT: Final = "network.transport"
+TYPE: Final = "network.type"
+INTERFACE: Final = "network.interface.name"
+ERROR: Final = "error.type"
+SOURCE_ADDRESS: Final = "source.address"
+SOURCE_PORT: Final = "source.port"
+DESTINATION_ADDRESS: Final = "destination.address"
+DESTINATION_PORT: Final = "destination.port"
+
+OTHER: Final = "_OTHER"
+MALFORMED: Final = "malformed"
+
+DIRECTIONS: Final = ("receive", "transmit")
+"""`enum network_direction` in network_packet.h."""
+TRANSPORTS: Final = (OTHER, "tcp", "udp", "icmp", "icmp6", "sctp", "igmp", "gre", "esp")
+"""`enum network_transport` in network_packet.h."""
+FAMILIES: Final = {2: "ipv4", 10: "ipv6"}
+"""AF_INET, AF_INET6, as `network.type`."""
+LOSSES: Final = ("rows_full", "conversations_full", "sockets_full", "listeners_full", "trace_limited")
+"""`enum network_loss` in network_maps.h."""
+
+_BOTH_WAYS: Final = ({DIRECTION: "receive"}, {DIRECTION: "transmit"})
+
+PACKETS: Final = Instrument(
+    "obi.network.packets",
+    Kind.COUNTER,
+    "{packet}",
+    "Packets sent and received, each segment of an offloaded one; error.type says malformed of headers that contradict themselves.",
+    (DIRECTION, TRANSPORT, TYPE, INTERFACE, ERROR),
+    headline=_BOTH_WAYS,
+)
+IO: Final = Instrument(
+    "obi.network.io",
+    Kind.COUNTER,
+    "By",
+    "Bytes of those packets from the network header on, as on the wire: with the headers that segmentation repeats.",
+    (DIRECTION, TRANSPORT, TYPE, INTERFACE, ERROR),
+    headline=_BOTH_WAYS,
+)
+_CONVERSATION: Final = (TRANSPORT, DIRECTION, SOURCE_ADDRESS, SOURCE_PORT, DESTINATION_ADDRESS, DESTINATION_PORT)
+CONVERSATION_PACKETS: Final = Instrument(
+    "obi.network.conversation.packets",
+    Kind.COUNTER,
+    "{packet}",
+    "Packets by conversation: the five-tuple, folded as the settings say; the ephemeral port of a client is left out.",
+    _CONVERSATION,
+)
+CONVERSATION_IO: Final = Instrument(
+    "obi.network.conversation.io",
+    Kind.COUNTER,
+    "By",
+    "Bytes of those packets, as obi.network.io counts them.",
+    _CONVERSATION,
+)
+
+PROCESSES_VIEW: Final = View(
+    "processes",
+    "Packets and bytes by process",
+    (
+        Column("received", "By", width=10),
+        Column("sent", "By", width=10),
+        Column("packets in", "{packet}", width=10),
+        Column("packets out", "{packet}", width=11),
+    ),
+    order="received",
+)
+
+
+def name_of(names: tuple[str, ...], number: int) -> str:
+    """Name an enum of the kernel side; a number that this release does not know is `_OTHER`."""
+    return names[number] if 0 <= number < len(names) else OTHER
