@@ -13,6 +13,7 @@ SOURCE_ADDRESS: Final = "source.address"
 SOURCE_PORT: Final = "source.port"
 DESTINATION_ADDRESS: Final = "destination.address"
 DESTINATION_PORT: Final = "destination.port"
+DROP_REASON: Final = "network.packet.drop.reason"
 
 OTHER: Final = "_OTHER"
 MALFORMED: Final = "malformed"
@@ -23,7 +24,16 @@ TRANSPORTS: Final = (OTHER, "tcp", "udp", "icmp", "icmp6", "sctp", "igmp", "gre"
 """`enum network_transport` in network_packet.h."""
 FAMILIES: Final = {2: "ipv4", 10: "ipv6"}
 """AF_INET, AF_INET6, as `network.type`."""
-LOSSES: Final = ("rows_full", "conversations_full", "sockets_full", "listeners_full", "trace_limited")
+LOSSES: Final = (
+    "rows_full",
+    "conversations_full",
+    "sockets_full",
+    "listeners_full",
+    "trace_limited",
+    "drops_full",
+    "dns_questions_full",
+    "dns_answers_full",
+)
 """`enum network_loss` in network_maps.h."""
 
 _BOTH_WAYS: Final = ({DIRECTION: "receive"}, {DIRECTION: "transmit"})
@@ -58,6 +68,14 @@ CONVERSATION_IO: Final = Instrument(
     "By",
     "Bytes of those packets, as obi.network.io counts them.",
     _CONVERSATION,
+)
+DROPS: Final = Instrument(
+    "obi.network.drops",
+    Kind.COUNTER,
+    "{packet}",
+    "Packets that the kernel threw away, each segment of an offloaded one, by its own reason.",
+    (TRANSPORT, DROP_REASON),
+    headline=({},),
 )
 
 PROCESSES_VIEW: Final = View(

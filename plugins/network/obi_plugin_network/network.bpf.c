@@ -17,6 +17,7 @@
 #ifndef OBI_BCC
 #include "network_owner.h"
 #include "network_count.h"
+#include "network_drops.h"
 
 #define OBI_IFINDEX_LOOPBACK 1
 

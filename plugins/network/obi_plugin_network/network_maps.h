@@ -13,6 +13,9 @@ enum network_loss {
 	NETWORK_LOST_SOCKET, /* sockets: no room to remember their owner */
 	NETWORK_LOST_LISTENER, /* ports: more that listen than network_listeners holds */
 	NETWORK_LIMITED_TRACE, /* lines: more sampled packets than the trace may print */
+	NETWORK_LOST_DROP, /* dropped packets: network_drops had no room for their reason */
+	NETWORK_LOST_QUESTION, /* DNS questions: network_dns_inflight had no room */
+	NETWORK_LOST_ANSWER, /* DNS latencies: network_dns_duration had no room for their row */
 	NETWORK_LOSSES,
 };
 

@@ -43,6 +43,9 @@ class NetworkSettings(ProbeSettings):
     max_accepted: Annotated[int, Entries("network_accepted"), Field(ge=64, le=262_144)] = Field(
         4_096, description="Accepted connections whose owner is remembered until their next packet."
     )
+    max_drops: Annotated[int, Entries("network_drops"), Field(ge=16, le=65_536)] = Field(
+        1_024, description="Rows of dropped packets: one per process name, cgroup, transport and reason."
+    )
 
     def plan(self) -> LoadPlan:
         """The fields that C knows by number."""

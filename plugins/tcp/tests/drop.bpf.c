@@ -5,10 +5,6 @@
  */
 #include <obi/obi.h>
 
-struct __sk_buff {
-	u32 len;
-};
-
 OBI_ARRAY(drop_seen, u32, u64, 2); /* packets seen, packets dropped */
 
 SEC("tc")
