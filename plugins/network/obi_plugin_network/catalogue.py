@@ -13,6 +13,7 @@ SOURCE_ADDRESS: Final = "source.address"
 SOURCE_PORT: Final = "source.port"
 DESTINATION_ADDRESS: Final = "destination.address"
 DESTINATION_PORT: Final = "destination.port"
+STATE: Final = "network.connection.state"
 DROP_REASON: Final = "network.packet.drop.reason"
 
 OTHER: Final = "_OTHER"
@@ -22,13 +23,24 @@ DIRECTIONS: Final = ("receive", "transmit")
 """`enum network_direction` in network_packet.h."""
 TRANSPORTS: Final = (OTHER, "tcp", "udp", "icmp", "icmp6", "sctp", "igmp", "gre", "esp")
 """`enum network_transport` in network_packet.h."""
+STATES: Final = (
+    ("", ""),
+    ("tcp", "syn_sent"),
+    ("tcp", "syn_received"),
+    ("tcp", "established"),
+    ("tcp", "fin_wait_1"),
+    ("tcp", "close_wait"),
+    ("tcp", "time_wait"),
+    ("udp", "new"),
+    ("udp", "replied"),
+)
+"""`enum network_state` in network_track.h, as transport and state."""
 FAMILIES: Final = {2: "ipv4", 10: "ipv6"}
 """AF_INET, AF_INET6, as `network.type`."""
 LOSSES: Final = (
     "rows_full",
     "conversations_full",
     "sockets_full",
-    "listeners_full",
     "trace_limited",
     "drops_full",
     "dns_questions_full",
@@ -42,7 +54,7 @@ PACKETS: Final = Instrument(
     "obi.network.packets",
     Kind.COUNTER,
     "{packet}",
-    "Packets sent and received, each segment of an offloaded one; error.type says malformed of headers that contradict themselves.",
+    "Packets sent and received, each segment of an offloaded one; error.type: malformed where headers contradict themselves.",
     (DIRECTION, TRANSPORT, TYPE, INTERFACE, ERROR),
     headline=_BOTH_WAYS,
 )
@@ -76,6 +88,16 @@ DROPS: Final = Instrument(
     "Packets that the kernel threw away, each segment of an offloaded one, by its own reason.",
     (TRANSPORT, DROP_REASON),
     headline=({},),
+)
+
+CONNECTIONS: Final = Instrument(
+    "obi.network.connections",
+    Kind.UPDOWNCOUNTER,
+    "{connection}",
+    "Connections now, each end that is on this node, by state as their packets tell it.",
+    (TRANSPORT, STATE),
+    subject=False,
+    headline=tuple({TRANSPORT: transport, STATE: state} for transport, state in STATES if state),
 )
 
 PROCESSES_VIEW: Final = View(

@@ -11,11 +11,12 @@ enum network_loss {
 	NETWORK_LOST_ROW, /* packets: network_packets had no room, not even for the row without peer and ports */
 	NETWORK_LOST_CONVERSATION, /* packets: counted, but their peer and ports had no room */
 	NETWORK_LOST_SOCKET, /* sockets: no room to remember their owner */
-	NETWORK_LOST_LISTENER, /* ports: more that listen than network_listeners holds */
 	NETWORK_LIMITED_TRACE, /* lines: more sampled packets than the trace may print */
 	NETWORK_LOST_DROP, /* dropped packets: network_drops had no room for their reason */
 	NETWORK_LOST_QUESTION, /* DNS questions: network_dns_inflight had no room */
 	NETWORK_LOST_ANSWER, /* DNS latencies: network_dns_duration had no room for their row */
+	NETWORK_LOST_NAME, /* DNS latencies: counted, but their name had no room */
+	NETWORK_LOST_ANOMALY, /* DNS messages: network_dns_anomalies had no room for their row */
 	NETWORK_LOSSES,
 };
 
@@ -45,30 +46,49 @@ struct {
 /* Who accepted, by socket cookie, until the socket's next packet takes it. */
 OBI_LRU_HASH(network_accepted, u64, struct obi_owner, 4096);
 
-/* Also of conversations: the fields from `peer` on are zero unless the settings keep them apart. */
-struct network_packets_key {
-	struct obi_owner owner; /* zero: no socket, or one that nobody is known to own */
-	u8 local[16];
-	u8 peer[16];
-	u32 ifindex; /* 0 unless network_by_interface */
-	u32 netns; /* of the interface; 0 unless network_by_interface */
-	u16 local_port;
-	u16 peer_port;
-	u16 family;
-	u8 transport; /* enum network_transport */
-	u8 direction; /* enum network_direction */
-	u8 malformed;
-	u8 _pad[7];
-};
-
-_Static_assert(sizeof(struct network_packets_key) == 96, "no hole that would be part of a key");
-
 struct network_sums {
 	u64 packets; /* segments */
 	u64 bytes; /* L3 bytes as on the wire */
 };
 
-OBI_HASH(network_packets, struct network_packets_key, struct network_sums, 8192);
+struct network_packets_key {
+	struct obi_owner owner; /* zero: no socket, or one that nobody is known to own */
+	u32 ifindex; /* 0 unless network_by_interface */
+	u32 netns; /* of the interface; 0 unless network_by_interface */
+	u16 family;
+	u8 transport; /* enum network_transport */
+	u8 direction; /* enum network_direction */
+	u8 malformed;
+	u8 _pad[3];
+};
+
+_Static_assert(sizeof(struct network_packets_key) == 56, "no hole that would be part of a key");
+
+OBI_HASH(network_packets, struct network_packets_key, struct network_sums, 4096);
+
+/* Five-tuples, folded as the settings say; a packet is counted here or, without room, in network_packets: never in both. */
+struct network_conversation_key {
+	struct network_packets_key packets;
+	u8 local[16]; /* zero unless network_by_address */
+	u8 peer[16];
+	u16 local_port; /* 0 unless network_by_port keeps it */
+	u16 peer_port;
+	u8 _pad[4];
+};
+
+_Static_assert(sizeof(struct network_conversation_key) == 96,
+	       "no hole that would be part of a key");
+
+OBI_HASH(network_conversation, struct network_conversation_key, struct network_sums, 4096);
+
+/* By process, for the view: written only while somebody looks. */
+struct network_process {
+	struct network_sums received;
+	struct network_sums sent;
+};
+
+OBI_LRU_HASH(network_processes, struct obi_owner, struct network_process, 1024);
+OBI_LIVE(u32, network_shown);
 
 OBI_ACCOUNT(network_account);
 OBI_LOSSES(network_lost, NETWORK_LOSSES);

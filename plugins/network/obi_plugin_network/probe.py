@@ -1,33 +1,25 @@
-"""The network probe: packets, bytes and conversations, by who sends and receives them."""
+"""The network probe: packets, bytes, conversations and connections, by who sends and receives them."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
-from obi_core import Instrument, Mode, Probe, Program, View, Yielded
-from obi_plugin_network import readers
-from obi_plugin_network.catalogue import CONVERSATION_IO, CONVERSATION_PACKETS, DROPS, IO, PACKETS
+from obi_core import Instrument, Loader, LoadError, Mode, Probe, View, Yielded, accounts
+from obi_plugin_network import modes, readers, records
+from obi_plugin_network.catalogue import (
+    CONNECTIONS,
+    CONVERSATION_IO,
+    CONVERSATION_PACKETS,
+    DROPS,
+    IO,
+    PACKETS,
+    PROCESSES_VIEW,
+)
 from obi_plugin_network.drops import Reasons, drops
+from obi_plugin_network.interfaces import Chosen, Names
 from obi_plugin_network.settings import NetworkSettings
 
-_SUBJECT = "obi.network.packets: the subject"
-
-_OWNERS = (
-    Program("network_create", loses=(f"{_SUBJECT} of sockets that are not connected",)),
-    Program("network_dial4", loses=(f"{_SUBJECT} of IPv4 sockets that change hands before connect",)),
-    Program("network_dial6", loses=(f"{_SUBJECT} of IPv6 sockets that change hands before connect",)),
-    Program("network_bind4", loses=("obi.network.conversation.io: which IPv4 UDP socket is the server",)),
-    Program("network_bind6", loses=("obi.network.conversation.io: which IPv6 UDP socket is the server",)),
-    Program("network_sockops", loses=(f"{_SUBJECT} of accepted connections (the listener stands in)",)),
-    Program("network_accept", loses=(f"{_SUBJECT} of what accept took (the listener stands in)",)),
-    Program("network_accept4", loses=(f"{_SUBJECT} of what accept4 took (the listener stands in)",)),
-)
-
-_DROPS_BTF = "network_drop_btf"
-_DROPS_TRACEPOINT = "network_drop_tp"
-_DROPS = (
-    Program(_DROPS_BTF, loses=("obi.network.drops: the subject",)),
-    Program(_DROPS_TRACEPOINT, loses=("obi.network.drops where tp_btf is refused too",)),
-)
+_log = logging.getLogger(__name__)
 
 
 class NetworkProbe(Probe):
@@ -35,31 +27,84 @@ class NetworkProbe(Probe):
 
     name: ClassVar[str] = "network"
     settings_type = NetworkSettings
-    instruments: ClassVar[tuple[Instrument, ...]] = (PACKETS, IO, CONVERSATION_PACKETS, CONVERSATION_IO, DROPS)
-    views: ClassVar[tuple[View, ...]] = ()
-    modes: ClassVar[tuple[Mode, ...]] = (
-        Mode(
-            "cgroup_skb",
-            (Program("network_in"), Program("network_out"), *_OWNERS, *_DROPS),
-            ("cap:bpf", "cap:net_admin", "cap:perfmon", "btf", "cgroup2"),
-        ),
+    instruments: ClassVar[tuple[Instrument, ...]] = (
+        PACKETS,
+        IO,
+        CONVERSATION_PACKETS,
+        CONVERSATION_IO,
+        CONNECTIONS,
+        DROPS,
     )
+    views: ClassVar[tuple[View, ...]] = (PROCESSES_VIEW,)
+    modes: ClassVar[tuple[Mode, ...]] = (modes.INTERFACES, modes.SOCKETS)
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__(settings)
+        self._own = settings
+        self._chosen: Chosen | None = None
+        self._names = Names()
         self._reasons = Reasons()
+        self._passes = 1
+        self._driven_out = 0
+
+    def load(self, loader: Loader, mode: Mode) -> None:
+        """Load the mode's programs.
+
+        Raises:
+            LoadError: The mode is that at interfaces, and none is chosen.
+        """
+        if mode.name == modes.INTERFACES.name and not self._own.interfaces:
+            raise LoadError("this mode is for chosen interfaces: name them in network.interfaces")
+        super().load(loader, mode)
 
     def attach(self, mode: Mode) -> None:
-        """Attach every program of the mode; of the two that see drops, the tracepoint's only where the other is refused."""
-        names = [program.name for program in mode.programs]
-        if _DROPS_BTF in names and _DROPS_BTF not in self.bpf.refused:
-            names.remove(_DROPS_TRACEPOINT)
+        """Attach every program of the mode, then take in the sockets that exist.
+
+        Of the two programs that see drops the tracepoint's is attached only where the other is refused.
+        """
+        names = [program.name for program in mode.programs if program.name not in modes.AT_INTERFACES]
+        if modes.DROPS_BTF not in self.bpf.refused:
+            names.remove(modes.DROPS_TRACEPOINT)
         for name in names:
             self.bpf.attach(name)
+        if mode.name == modes.INTERFACES.name:
+            self._chosen = Chosen(self._own.interfaces)
+            self._chosen.follow(self.bpf)
+        if modes.SEED not in self.bpf.refused:
+            count = sum(1 for _ in self.bpf.iterate(modes.SEED))
+            _log.debug("network: took in %d open sockets", count)
+        self._look_at_sockets()
 
     def collect(self) -> Iterable[Yielded]:
-        """Read every map once."""
-        rows = self.bpf.rows
-        yield from readers.packets(rows("network_packets"))
-        yield from drops(rows("network_drops"), self._reasons)
-        yield from readers.losses(rows("network_lost"))
+        """Look at interfaces, sockets and connections, then read every map once."""
+        if self._chosen is not None:
+            self._chosen.follow(self.bpf)
+        self.bpf.tune("network_shown", int(self.wants(PROCESSES_VIEW)))
+        self._look_at_sockets()
+        yield from self._connections()
+        yield from readers.packets(self.rows("network_packets"), self._names.name)
+        yield from readers.conversations(self.rows("network_conversation"), self._names.name)
+        yield from drops(self.rows("network_drops"), self._reasons)
+        if self.wants(PROCESSES_VIEW):
+            yield from records.process_rows(self.bpf.rows("network_processes"))
+        yield from readers.losses(self.bpf.rows("network_lost"))
+        yield from accounts(self.bpf.rows("network_account"))
+
+    def _look_at_sockets(self) -> None:
+        if modes.ALIVE not in self.bpf.refused:
+            self._passes += 1
+            self.bpf.tune("network_pass", self._passes)
+            for _ in self.bpf.iterate(modes.ALIVE, walk="network_sockets"):
+                pass
+
+    def _connections(self) -> Iterator[Yielded]:
+        if not self._own.connections or modes.SWEEP in self.bpf.refused:
+            return
+        before = dict(self.bpf.rows("network_connections"))
+        for _ in self.bpf.iterate(modes.SWEEP, walk="network_tracked"):
+            pass
+        counts = {state: count - before[state] for state, count in self.bpf.rows("network_connections")}
+        yield from readers.connections(counts.items())
+        loss = readers.driven_out(self.bpf.rows("network_tally"), sum(counts.values()), self._driven_out)
+        self._driven_out = loss.count
+        yield loss

@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
-from obi_core import Constant, Entries, Live, LoadPlan, ProbeSettings
+from obi_core import Constant, Entries, Live, LoadPlan, ProbeSettings, Seconds
 
 _PORTS: Final = ("none", "server", "all")
 """`enum network_ports_kept` in network_maps.h."""
@@ -15,11 +15,20 @@ def _off(value: object) -> object:
     return "off" if value is False else value
 
 
+def _listed(value: object) -> object:
+    # On the command line and in a variable: separated by commas.
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
 class NetworkSettings(ProbeSettings):
     """What the network probe looks at, and what it may use."""
 
     sample_every: Annotated[int, Live("network_sample_every", shed=True), Field(ge=1, le=1_000_000)] = Field(
         1, description="One packet in so many is counted, with that weight; 1: all."
+    )
+    interfaces: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        (),
+        description="Interfaces of the agent's network namespace to count at (mode `tc`); none: at sockets, which is better.",
     )
     loopback: Annotated[bool, Constant("network_loopback")] = Field(
         True, description="Whether packets over the loopback interface count."
@@ -34,11 +43,46 @@ class NetworkSettings(ProbeSettings):
         "none", description="Ports that conversations carry: none, the server's (the client's is folded), or all."
     )
     trace: Annotated[Literal["off", "sampled"], BeforeValidator(_off)] = Field(
-        "off", description="Whether a sample of packets is printed to the kernel's trace pipe, a line each; `obi trace` shows it."
+        "off",
+        description="Whether a sample of packets is printed to the kernel's trace pipe, a line each; `obi trace` shows it.",
+    )
+    trace_every: Annotated[int, Live("network_trace_every"), Field(ge=1, le=1_000_000)] = Field(
+        1, description="One packet in so many is printed while `trace` is `sampled`."
+    )
+    trace_per_s: Annotated[int, Live("network_trace_rate"), Field(ge=1, le=100_000)] = Field(
+        20, description="Lines that may be printed in a second; those beyond are counted as lost."
+    )
+
+    connections: Annotated[bool, Constant("network_tracking")] = Field(
+        True, description="Whether TCP and UDP connections are tracked."
+    )
+    udp_new_s: Annotated[Seconds, Live("network_udp_new_ns", scale=1_000_000_000)] = Field(
+        30, description="A UDP connection without a reply is over after so long without a packet."
+    )
+    udp_replied_s: Annotated[Seconds, Live("network_udp_replied_ns", scale=1_000_000_000)] = Field(
+        120, description="A UDP connection with a reply is over after so long without a packet."
+    )
+    tcp_opening_s: Annotated[Seconds, Live("network_tcp_opening_ns", scale=1_000_000_000)] = Field(
+        60, description="A TCP connection that is not yet established is over after so long without a packet."
+    )
+    tcp_gone_s: Annotated[Seconds, Live("network_tcp_gone_ns", scale=1_000_000_000)] = Field(
+        120, description="An established TCP connection is over after so long without a socket (at an interface: a packet)."
     )
 
     max_rows: Annotated[int, Entries("network_packets"), Field(ge=64, le=262_144)] = Field(
-        8_192, description="Rows of packets: one per process name, cgroup, conversation and combination of attributes."
+        4_096, description="Rows of packets: one per process name, cgroup and combination of attributes."
+    )
+    max_conversations: Annotated[int, Entries("network_conversation"), Field(ge=64, le=262_144)] = Field(
+        4_096, description="Rows of conversations; packets of those beyond count for their owner alone."
+    )
+    max_connections: Annotated[int, Entries("network_tracked"), Field(ge=64, le=1_048_576)] = Field(
+        16_384, description="Connections tracked at once; a new one beyond drives out another, which is counted as lost."
+    )
+    max_processes: Annotated[int, Entries("network_processes"), Field(ge=64, le=65_536)] = Field(
+        1_024, description="Processes that the view `processes` shows."
+    )
+    max_listeners: Annotated[int, Entries("network_listeners"), Field(ge=64, le=65_536)] = Field(
+        4_096, description="Listening ports remembered, to know which end of a conversation is the server."
     )
     max_accepted: Annotated[int, Entries("network_accepted"), Field(ge=64, le=262_144)] = Field(
         4_096, description="Accepted connections whose owner is remembered until their next packet."
@@ -50,5 +94,9 @@ class NetworkSettings(ProbeSettings):
     def plan(self) -> LoadPlan:
         """The fields that C knows by number."""
         plan = super().plan()
-        constants = {**plan.constants, "network_by_port": _PORTS.index(self.conversation_ports)}
+        constants = {
+            **plan.constants,
+            "network_by_port": _PORTS.index(self.conversation_ports),
+            "network_trace_on": int(self.trace == "sampled"),
+        }
         return LoadPlan(constants, plan.live, plan.entries)

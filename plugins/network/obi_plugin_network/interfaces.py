@@ -1,0 +1,148 @@
+"""Network interfaces: those that packets are counted at, and the names of those that rows are keyed by."""
+
+import logging
+import socket
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from obi_core import AttachError, BpfObject
+
+_log = logging.getLogger(__name__)
+
+_WITH_ETHERNET_HEADER: Final = frozenset({1, 772})
+"""ARPHRD_ETHER and ARPHRD_LOOPBACK of include/uapi/linux/if_arp.h."""
+_WITHOUT_HEADER: Final = frozenset({512, 519, 768, 769, 776, 778, 823, 0xFFFE})
+"""Point to point and tunnels: PPP, RAWIP, IP in IP, IPv6 tunnels, SIT, GRE, GRE over IPv6, NONE (TUN, WireGuard)."""
+_WAYS: Final = ("ingress", "egress")
+
+
+class Chosen:
+    """Keeps the tc programs attached at the chosen interfaces, as these come and go.
+
+    Args:
+        names: Of interfaces in the agent's own network namespace.
+        sysfs: Where interfaces are described.
+    """
+
+    def __init__(self, names: Iterable[str], sysfs: Path = Path("/sys/class/net")) -> None:
+        self._names, self._sysfs = tuple(dict.fromkeys(names)), sysfs
+        self._attached: dict[str, tuple[int, str]] = {}
+        self._told: dict[str, str] = {}
+
+    def follow(self, bpf: BpfObject) -> None:
+        """Attach at what has come, forget what has gone; a line is logged for each change, and none otherwise."""
+        for name in self._names:
+            here = self._look(name)
+            before = self._attached.get(name)
+            if before is not None and (here is None or here[0] != before[0]):
+                for way in _WAYS:
+                    bpf.detach(_program(before[1], way), f"{name}:{way}")
+                del self._attached[name]
+                self._say(name, f"the interface {name} is gone; its packets count again when it is back")
+            if here is None:
+                self._say(name, f"there is no interface {name}; its packets count as soon as it is there")
+            elif name not in self._attached:
+                self._attach(bpf, name, *here)
+
+    def _attach(self, bpf: BpfObject, name: str, index: int, kind: int) -> None:
+        if kind not in _WITH_ETHERNET_HEADER | _WITHOUT_HEADER:
+            self._say(name, f"the interface {name} is of type {kind} (ARPHRD_*), which OBI cannot read: it is left out")
+            return
+        family = "tc" if kind in _WITH_ETHERNET_HEADER else "l3"
+        try:
+            for way in _WAYS:
+                bpf.attach(_program(family, way), f"{name}:{way}")
+        except AttachError as error:
+            for way in _WAYS:
+                bpf.detach(_program(family, way), f"{name}:{way}")
+            self._say(name, f"packets of the interface {name} are not counted: {error}")
+            return
+        self._attached[name] = index, family
+        if self._told.pop(name, None) is not None:
+            _log.info("network: packets of the interface %s count now", name)
+
+    def _look(self, name: str) -> tuple[int, int] | None:
+        try:
+            entry = self._sysfs / name
+            return int((entry / "ifindex").read_text()), int((entry / "type").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _say(self, name: str, text: str) -> None:
+        if self._told.get(name) != text:
+            # What comes after "is gone" says no more than that.
+            if text.startswith("there is no") and self._told.get(name, "").endswith("is back"):
+                return
+            self._told[name] = text
+            _log.warning("network: %s", text)
+
+
+class Names:
+    """Names of interfaces by network namespace and number.
+
+    Another namespace is read through a process that lives in it; a name once found stays.
+
+    Args:
+        proc: Where processes are described.
+    """
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._proc = proc
+        self._known: dict[tuple[int, int], str] = {}
+        self._mine = _namespace(proc / "self")
+
+    def name(self, netns: int, index: int) -> str:
+        """Name an interface; one that cannot be found is called by its number.
+
+        Args:
+            netns: Inode of the network namespace; 0: the agent's own.
+            index: Its number there.
+        """
+        found = self._known.get((netns, index))
+        if found is None:
+            self._learn(netns)
+            found = self._known.setdefault((netns, index), f"#{index}")
+        return found
+
+    def _learn(self, netns: int) -> None:
+        if netns in (0, self._mine):
+            entries: Iterable[tuple[int, str]] = socket.if_nameindex()
+        else:
+            entries = self._others(netns)
+        self._known.update({(netns, index): name for index, name in entries})
+
+    def _others(self, netns: int) -> Iterator[tuple[int, str]]:
+        for process in self._proc.iterdir():
+            if process.name.isdigit() and _namespace(process) == netns:
+                yield from _devices(process / "net")
+                return
+
+
+def _program(family: str, way: str) -> str:
+    return f"network_{family}_{'in' if way == 'ingress' else 'out'}"
+
+
+def _namespace(process: Path) -> int:
+    try:
+        return (process / "ns" / "net").stat().st_ino
+    except OSError:
+        return 0
+
+
+def _devices(net: Path) -> Iterator[tuple[int, str]]:
+    """Read what has a number beside its name: `igmp` has every interface with IPv4, `if_inet6` every one with IPv6."""
+    for line in _lines(net / "if_inet6"):
+        fields = line.split()
+        yield int(fields[1], 16), fields[5]
+    for line in _lines(net / "igmp")[1:]:
+        if line[:1].isdigit():
+            number, _, rest = line.partition("\t")
+            yield int(number), rest.split()[0]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(errors="replace").splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,48 @@
+"""Ways for the network probe to work, best first, and what each cannot give."""
+
+from typing import Final
+
+from obi_core import Mode, Program
+
+SEED: Final = "network_seed"
+ALIVE: Final = "network_alive"
+SWEEP: Final = "network_sweep"
+DROPS_BTF: Final = "network_drop_btf"
+DROPS_TRACEPOINT: Final = "network_drop_tp"
+AT_INTERFACES: Final = ("network_tc_in", "network_tc_out", "network_l3_in", "network_l3_out")
+"""Attached where the settings say, with a link header and without."""
+
+_SUBJECT: Final = "obi.network.packets: the subject"
+_SERVER: Final = "obi.network.conversation.packets: which end is the server"
+
+_SOCKETS: Final = (
+    Program("network_create", loses=(f"{_SUBJECT} of sockets that are not connected",)),
+    Program("network_dial4", loses=(f"{_SUBJECT} of IPv4 sockets that change hands before connect",)),
+    Program("network_dial6", loses=(f"{_SUBJECT} of IPv6 sockets that change hands before connect",)),
+    Program("network_bind4", loses=(f"{_SERVER}, of IPv4 sockets that do not listen",)),
+    Program("network_bind6", loses=(f"{_SERVER}, of IPv6 sockets that do not listen",)),
+    Program("network_sockops", loses=(f"{_SUBJECT} of accepted connections (the listener stands in)",)),
+    Program("network_accept", loses=(f"{_SUBJECT} of what accept took (the listener stands in)",)),
+    Program("network_accept4", loses=(f"{_SUBJECT} of what accept4 took (the listener stands in)",)),
+    Program(SEED, loses=(f"{_SUBJECT} of sockets older than the agent",)),
+    Program(ALIVE, loses=("obi.network.connections: those that are quiet for longer than network.tcp_gone_s",)),
+    Program(SWEEP, loses=("obi.network.connections",)),
+    Program(DROPS_BTF, loses=("obi.network.drops: the subject",)),
+    Program(DROPS_TRACEPOINT, loses=("obi.network.drops where tp_btf is refused too",)),
+)
+
+INTERFACES: Final = Mode(
+    "tc",
+    (*map(Program, AT_INTERFACES), *_SOCKETS),
+    ("cap:bpf", "cap:net_admin", "cap:perfmon", "btf"),
+    (
+        f"{_SUBJECT} of what an interface receives, and of what passes through",
+        "obi.network.packets of other interfaces than those chosen",
+    ),
+)
+"""Opt-in: taken when interfaces are chosen."""
+SOCKETS: Final = Mode(
+    "cgroup_skb",
+    (Program("network_in"), Program("network_out"), *_SOCKETS),
+    ("cap:bpf", "cap:net_admin", "cap:perfmon", "btf", "cgroup2"),
+)
