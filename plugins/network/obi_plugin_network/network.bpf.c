@@ -18,13 +18,7 @@
 #include "network_packet.h"
 
 #ifndef OBI_BCC
-#include <obi/trace.h>
-
 #include "network_census.h"
-#include "network_count.h"
 #include "network_drops.h"
 #include "network_entries.h"
-#include "network_owner.h"
-#include "network_trace.h"
-#include "network_track.h"
 #endif

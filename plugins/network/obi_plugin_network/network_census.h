@@ -3,6 +3,9 @@
 #ifndef OBI_NETWORK_CENSUS_H
 #define OBI_NETWORK_CENSUS_H
 
+#include "network_owner.h"
+#include "network_track.h"
+
 /* How long a connection may be quiet before it is over, ns. */
 OBI_LIVE(u64, network_udp_new_ns);
 OBI_LIVE(u64, network_udp_replied_ns);

@@ -3,6 +3,10 @@
 #ifndef OBI_NETWORK_COUNT_H
 #define OBI_NETWORK_COUNT_H
 
+#include "network_maps.h"
+#include "network_owner.h"
+#include "network_packet.h"
+
 /* The row of `key`, which begins at zero; 0: the map is full. */
 #define NETWORK_ROW(map, key, row_type)                                                            \
 	({                                                                                         \

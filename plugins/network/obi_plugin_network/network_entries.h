@@ -3,6 +3,11 @@
 #ifndef OBI_NETWORK_ENTRIES_H
 #define OBI_NETWORK_ENTRIES_H
 
+#include "network_count.h"
+#include "network_owner.h"
+#include "network_trace.h"
+#include "network_track.h"
+
 /* The loopback interface has this number in every network namespace. */
 #define NETWORK_LOOPBACK_IFINDEX 1
 #define NETWORK_ETHERNET_BYTES 14

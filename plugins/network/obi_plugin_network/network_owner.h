@@ -9,6 +9,8 @@
 #ifndef OBI_NETWORK_OWNER_H
 #define OBI_NETWORK_OWNER_H
 
+#include "network_maps.h"
+
 /* Ports that somebody on this node listens on, with the pass of network_alive that found so. */
 struct network_listener_key {
 	u16 port;

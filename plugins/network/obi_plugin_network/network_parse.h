@@ -146,14 +146,11 @@ static __always_inline bool network_parse_l4(struct __sk_buff *ctx, struct netwo
 	return true;
 }
 
-static __always_inline bool network_parse_v4(struct __sk_buff *ctx, struct network_packet *packet)
+static __always_inline bool network_parse_v4(struct __sk_buff *ctx, const struct network_ipv4 *ip,
+					     struct network_packet *packet)
 {
-	struct network_ipv4 buffer;
-	const struct network_ipv4 *ip = network_at(ctx, packet->l3, &buffer, sizeof(buffer));
 	u32 header, total, fragment;
 
-	if (!ip)
-		return false;
 	packet->family = OBI_AF_INET;
 	packet->protocol = ip->protocol;
 	packet->transport = network_transport_of(ip->protocol);
@@ -163,7 +160,7 @@ static __always_inline bool network_parse_v4(struct __sk_buff *ctx, struct netwo
 	total = bpf_ntohs(ip->total);
 	/* A total of 0 is a segmented packet beyond 64 KiB. */
 	if (header < sizeof(*ip) || header > packet->length || total > packet->length ||
-	    (total ? total < header : packet->segments == 1))
+	    (total ? total < header : !ctx->gso_size))
 		return false;
 	packet->l4 = packet->l3 + header;
 	fragment = bpf_ntohs(ip->fragment);
@@ -233,40 +230,39 @@ static __always_inline bool network_parse_v6(struct __sk_buff *ctx, struct netwo
 static __always_inline void network_segments(struct __sk_buff *ctx, struct network_packet *packet)
 {
 	u32 headers = packet->payload - packet->l3;
+	u32 segments = ctx->gso_segs;
 
-	packet->wire_bytes = packet->length;
-	if (!packet->payload || !ctx->gso_size || headers >= packet->length)
+	if (!packet->payload || headers >= packet->length)
 		return;
 	/* Whoever sends from outside the kernel (TUN, a guest) leaves the number to the kernel's own division. */
-	packet->segments = ctx->gso_segs;
-	if (!packet->segments)
-		packet->segments =
-			(packet->length - headers + ctx->gso_size - 1) / ctx->gso_size;
-	packet->wire_bytes += (u64)(packet->segments - 1) * headers;
+	if (!segments)
+		segments = (packet->length - headers + ctx->gso_size - 1) / ctx->gso_size;
+	packet->segments = segments;
+	packet->wire_bytes += (u64)(segments - 1) * headers;
 }
 
 /* Fill in `packet`, which is zero. `l3`: bytes of link header before the network header. */
 static __always_inline void network_parse(struct __sk_buff *ctx, u32 l3, u8 direction,
 					  struct network_packet *packet)
 {
-	u8 version = 0;
+	struct network_ipv4 buffer;
+	const struct network_ipv4 *ip = network_at(ctx, l3, &buffer, sizeof(buffer));
 	bool sound = false;
 
 	packet->l3 = l3;
 	packet->direction = direction;
 	packet->ifindex = ctx->ifindex;
 	packet->length = ctx->len > l3 ? ctx->len - l3 : 0;
-	packet->segments = ctx->gso_segs ? ctx->gso_segs : 1;
-	if (!bpf_skb_load_bytes(ctx, l3, &version, 1)) {
-		if (version >> 4 == 4)
-			sound = network_parse_v4(ctx, packet);
-		else if (version >> 4 == 6)
-			sound = network_parse_v6(ctx, packet);
-	}
+	packet->segments = 1;
+	/* The least IPv6 packet is longer than this too. */
+	if (ip && ip->version_ihl >> 4 == 4)
+		sound = network_parse_v4(ctx, ip, packet);
+	else if (ip && ip->version_ihl >> 4 == 6)
+		sound = network_parse_v6(ctx, packet);
 	packet->malformed = !sound;
-	network_segments(ctx, packet);
-	if (!packet->segments)
-		packet->segments = 1;
+	packet->wire_bytes = packet->length;
+	if (ctx->gso_size)
+		network_segments(ctx, packet);
 }
 
 #endif /* OBI_NETWORK_PARSE_H */

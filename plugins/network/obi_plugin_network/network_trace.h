@@ -9,6 +9,11 @@
 #ifndef OBI_NETWORK_TRACE_H
 #define OBI_NETWORK_TRACE_H
 
+#include <obi/trace.h>
+
+#include "network_maps.h"
+#include "network_packet.h"
+
 OBI_TRACE(network_trace);
 
 static __always_inline void network_trace_print(const struct network_packet *packet,

@@ -9,6 +9,9 @@
 #ifndef OBI_NETWORK_TRACK_H
 #define OBI_NETWORK_TRACK_H
 
+#include "network_maps.h"
+#include "network_packet.h"
+
 /* Also the order of the names in catalogue.py. 0 is no state. */
 enum network_state {
 	NETWORK_NO_STATE,
