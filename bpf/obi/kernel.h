@@ -261,6 +261,7 @@ struct bpf_sock_addr {
 
 struct __sk_buff {
 	__u32 len;
+	__u32 protocol;
 	__u32 ifindex;
 	__u32 data;
 	__u32 data_end;

@@ -1,8 +1,9 @@
 """Network interfaces: those that packets are counted at, and the names of those that rows are keyed by."""
 
+import errno
 import logging
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -10,11 +11,11 @@ from obi_core import AttachError, BpfObject
 
 _log = logging.getLogger(__name__)
 
-_WITH_ETHERNET_HEADER: Final = frozenset({1, 772})
-"""ARPHRD_ETHER and ARPHRD_LOOPBACK of include/uapi/linux/if_arp.h."""
-_WITHOUT_HEADER: Final = frozenset({512, 519, 768, 769, 776, 778, 823, 0xFFFE})
-"""Point to point and tunnels: PPP, RAWIP, IP in IP, IPv6 tunnels, SIT, GRE, GRE over IPv6, NONE (TUN, WireGuard)."""
-_WAYS: Final = ("ingress", "egress")
+_READABLE: Final = frozenset({1, 772, 512, 519, 768, 769, 776, 778, 823, 0xFFFE})
+"""What has an Ethernet header (ETHER, LOOPBACK) or none (PPP, RAWIP, IP in IP, SIT, GRE, and NONE: TUN, WireGuard).
+
+Source: ARPHRD_* of include/uapi/linux/if_arp.h.
+"""
 
 
 class Chosen:
@@ -22,45 +23,59 @@ class Chosen:
 
     Args:
         names: Of interfaces in the agent's own network namespace.
+        programs: By direction: `ingress`, `egress`.
         sysfs: Where interfaces are described.
     """
 
-    def __init__(self, names: Iterable[str], sysfs: Path = Path("/sys/class/net")) -> None:
-        self._names, self._sysfs = tuple(dict.fromkeys(names)), sysfs
-        self._attached: dict[str, tuple[int, str]] = {}
+    def __init__(self, names: Iterable[str], programs: Mapping[str, str], sysfs: Path = Path("/sys/class/net")) -> None:
+        self._names, self._programs, self._sysfs = tuple(dict.fromkeys(names)), programs, sysfs
+        self._attached: dict[str, int] = {}
         self._told: dict[str, str] = {}
+
+    def begin(self, bpf: BpfObject) -> None:
+        """Attach at what is there.
+
+        Raises:
+            AttachError: The kernel refused one, and not because the interface is missing.
+        """
+        for name in self._names:
+            self._follow(bpf, name, first=True)
 
     def follow(self, bpf: BpfObject) -> None:
         """Attach at what has come, forget what has gone; a line is logged for each change, and none otherwise."""
         for name in self._names:
-            here = self._look(name)
-            before = self._attached.get(name)
-            if before is not None and (here is None or here[0] != before[0]):
-                for way in _WAYS:
-                    bpf.detach(_program(before[1], way), f"{name}:{way}")
-                del self._attached[name]
-                self._say(name, f"the interface {name} is gone; its packets count again when it is back")
-            if here is None:
-                self._say(name, f"there is no interface {name}; its packets count as soon as it is there")
-            elif name not in self._attached:
-                self._attach(bpf, name, *here)
+            self._follow(bpf, name, first=False)
 
-    def _attach(self, bpf: BpfObject, name: str, index: int, kind: int) -> None:
-        if kind not in _WITH_ETHERNET_HEADER | _WITHOUT_HEADER:
+    def _follow(self, bpf: BpfObject, name: str, *, first: bool) -> None:
+        here = self._look(name)
+        if name in self._attached and (here is None or here[0] != self._attached[name]):
+            del self._attached[name]
+            self._detach(bpf, name)
+            self._say(name, f"the interface {name} is gone; its packets count again when it is back")
+        elif here is None and name not in self._told:
+            self._say(name, f"there is no interface {name}; its packets count as soon as it is there")
+        if here is None or name in self._attached:
+            return
+        index, kind = here
+        if kind not in _READABLE:
             self._say(name, f"the interface {name} is of type {kind} (ARPHRD_*), which OBI cannot read: it is left out")
             return
-        family = "tc" if kind in _WITH_ETHERNET_HEADER else "l3"
         try:
-            for way in _WAYS:
-                bpf.attach(_program(family, way), f"{name}:{way}")
+            for way, program in self._programs.items():
+                bpf.attach(program, f"{name}:{way}")
         except AttachError as error:
-            for way in _WAYS:
-                bpf.detach(_program(family, way), f"{name}:{way}")
+            self._detach(bpf, name)
+            if first and error.errno != errno.ENODEV:
+                raise
             self._say(name, f"packets of the interface {name} are not counted: {error}")
             return
-        self._attached[name] = index, family
+        self._attached[name] = index
         if self._told.pop(name, None) is not None:
             _log.info("network: packets of the interface %s count now", name)
+
+    def _detach(self, bpf: BpfObject, name: str) -> None:
+        for way, program in self._programs.items():
+            bpf.detach(program, f"{name}:{way}")
 
     def _look(self, name: str) -> tuple[int, int] | None:
         try:
@@ -71,9 +86,6 @@ class Chosen:
 
     def _say(self, name: str, text: str) -> None:
         if self._told.get(name) != text:
-            # What comes after "is gone" says no more than that.
-            if text.startswith("there is no") and self._told.get(name, "").endswith("is back"):
-                return
             self._told[name] = text
             _log.warning("network: %s", text)
 
@@ -117,10 +129,6 @@ class Names:
             if process.name.isdigit() and _namespace(process) == netns:
                 yield from _devices(process / "net")
                 return
-
-
-def _program(family: str, way: str) -> str:
-    return f"network_{family}_{'in' if way == 'ingress' else 'out'}"
 
 
 def _namespace(process: Path) -> int:

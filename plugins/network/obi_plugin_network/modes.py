@@ -7,16 +7,20 @@ from obi_core import Mode, Program
 SEED: Final = "network_seed"
 ALIVE: Final = "network_alive"
 SWEEP: Final = "network_sweep"
+DNS_SWEEP: Final = "network_dns_sweep"
 DROPS_BTF: Final = "network_drop_btf"
 DROPS_TRACEPOINT: Final = "network_drop_tp"
-AT_INTERFACES: Final = ("network_tc_in", "network_tc_out", "network_l3_in", "network_l3_out")
-"""Attached where the settings say, with a link header and without."""
+AT_INTERFACES: Final = {"ingress": "network_tc_in", "egress": "network_tc_out"}
+"""Attached where the settings say."""
 
 _SUBJECT: Final = "obi.network.packets: the subject"
 _SERVER: Final = "obi.network.conversation.packets: which end is the server"
 
 _SOCKETS: Final = (
-    Program("network_create", loses=(f"{_SUBJECT} of sockets that are not connected",)),
+    Program(
+        "network_create",
+        loses=(f"{_SUBJECT} of sockets that are not connected", "view processes: those that do not connect"),
+    ),
     Program("network_dial4", loses=(f"{_SUBJECT} of IPv4 sockets that change hands before connect",)),
     Program("network_dial6", loses=(f"{_SUBJECT} of IPv6 sockets that change hands before connect",)),
     Program("network_bind4", loses=(f"{_SERVER}, of IPv4 sockets that do not listen",)),
@@ -27,13 +31,14 @@ _SOCKETS: Final = (
     Program(SEED, loses=(f"{_SUBJECT} of sockets older than the agent",)),
     Program(ALIVE, loses=("obi.network.connections: those that are quiet for longer than network.tcp_gone_s",)),
     Program(SWEEP, loses=("obi.network.connections",)),
+    Program(DNS_SWEEP, loses=("obi.network.dns.duration: timeouts, but for those that are asked or answered later",)),
     Program(DROPS_BTF, loses=("obi.network.drops: the subject",)),
     Program(DROPS_TRACEPOINT, loses=("obi.network.drops where tp_btf is refused too",)),
 )
 
 INTERFACES: Final = Mode(
     "tc",
-    (*map(Program, AT_INTERFACES), *_SOCKETS),
+    (*map(Program, AT_INTERFACES.values()), *_SOCKETS),
     ("cap:bpf", "cap:net_admin", "cap:perfmon", "btf"),
     (
         f"{_SUBJECT} of what an interface receives, and of what passes through",

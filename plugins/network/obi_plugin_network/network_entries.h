@@ -4,6 +4,7 @@
 #define OBI_NETWORK_ENTRIES_H
 
 #include "network_count.h"
+#include "network_dns.h"
 #include "network_owner.h"
 #include "network_trace.h"
 #include "network_track.h"
@@ -29,11 +30,12 @@ static __always_inline void network_seen(struct __sk_buff *ctx, u32 l3, u8 direc
 	network_track(&packet, socket);
 	network_print(&packet, socket);
 	weight = obi_sample(OBI_LIVE_GET(u32, network_sample_every));
-	if (!weight) {
+	if (weight)
+		network_count(&packet, socket, weight, account);
+	else
 		OBI_OUTCOME(account, sampled_out);
-		return;
-	}
-	network_count(&packet, socket, weight, account);
+	/* Last, where the verifier has the fewest things to keep in mind. */
+	network_dns_packet(ctx, &packet, socket);
 }
 
 SEC("cgroup_skb/ingress")
@@ -50,32 +52,36 @@ int network_out(struct __sk_buff *ctx)
 	return 1;
 }
 
+/*
+ * Bytes before the network header: none at TUN, WireGuard and tunnels. An Ethernet header repeats the protocol that the skb has; an IP
+ * packet has the source address there, which looks alike for 8.0.64.0/20 alone, and then it is misread.
+ */
+static __always_inline u32 network_link_bytes(struct __sk_buff *ctx)
+{
+	u8 head[15];
+	u16 protocol = ctx->protocol;
+
+	if (bpf_skb_load_bytes(ctx, 0, head, sizeof(head)) ||
+	    (head[12] | head[13] << 8) != protocol)
+		return 0;
+	if (protocol == bpf_htons(OBI_ETH_P_IP) && head[14] >> 4 != 4)
+		return 0;
+	if (protocol == bpf_htons(OBI_ETH_P_IPV6) && head[14] >> 4 != 6)
+		return 0;
+	return NETWORK_ETHERNET_BYTES;
+}
+
 SEC("tc")
 int network_tc_in(struct __sk_buff *ctx)
 {
-	network_seen(ctx, NETWORK_ETHERNET_BYTES, NETWORK_RECEIVE);
+	network_seen(ctx, network_link_bytes(ctx), NETWORK_RECEIVE);
 	return TC_ACT_UNSPEC;
 }
 
 SEC("tc")
 int network_tc_out(struct __sk_buff *ctx)
 {
-	network_seen(ctx, NETWORK_ETHERNET_BYTES, NETWORK_TRANSMIT);
-	return TC_ACT_UNSPEC;
-}
-
-/* Interfaces without a link header: TUN, WireGuard, tunnels. */
-SEC("tc")
-int network_l3_in(struct __sk_buff *ctx)
-{
-	network_seen(ctx, 0, NETWORK_RECEIVE);
-	return TC_ACT_UNSPEC;
-}
-
-SEC("tc")
-int network_l3_out(struct __sk_buff *ctx)
-{
-	network_seen(ctx, 0, NETWORK_TRANSMIT);
+	network_seen(ctx, network_link_bytes(ctx), NETWORK_TRANSMIT);
 	return TC_ACT_UNSPEC;
 }
 

@@ -255,11 +255,13 @@ static __always_inline void network_parse(struct __sk_buff *ctx, u32 l3, u8 dire
 	packet->length = ctx->len > l3 ? ctx->len - l3 : 0;
 	packet->segments = 1;
 	/* The least IPv6 packet is longer than this too. */
-	if (ip && ip->version_ihl >> 4 == 4)
+	if (ctx->protocol == bpf_htons(OBI_ETH_P_IP) && ip && ip->version_ihl >> 4 == 4)
 		sound = network_parse_v4(ctx, ip, packet);
-	else if (ip && ip->version_ihl >> 4 == 6)
+	else if (ctx->protocol == bpf_htons(OBI_ETH_P_IPV6) && ip && ip->version_ihl >> 4 == 6)
 		sound = network_parse_v6(ctx, packet);
-	packet->malformed = !sound;
+	/* At an interface there is more than IP: ARP is not a broken packet. */
+	packet->malformed = !sound && (ctx->protocol == bpf_htons(OBI_ETH_P_IP) ||
+				       ctx->protocol == bpf_htons(OBI_ETH_P_IPV6));
 	packet->wire_bytes = packet->length;
 	if (ctx->gso_size)
 		network_segments(ctx, packet);

@@ -5,11 +5,13 @@ from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from obi_core import Instrument, Loader, LoadError, Mode, Probe, View, Yielded, accounts
-from obi_plugin_network import modes, readers, records
+from obi_plugin_network import dns, modes, readers, records
 from obi_plugin_network.catalogue import (
     CONNECTIONS,
     CONVERSATION_IO,
     CONVERSATION_PACKETS,
+    DNS_ANOMALIES,
+    DNS_DURATION,
     DROPS,
     IO,
     PACKETS,
@@ -34,6 +36,8 @@ class NetworkProbe(Probe):
         CONVERSATION_IO,
         CONNECTIONS,
         DROPS,
+        DNS_DURATION,
+        DNS_ANOMALIES,
     )
     views: ClassVar[tuple[View, ...]] = (PROCESSES_VIEW,)
     modes: ClassVar[tuple[Mode, ...]] = (modes.INTERFACES, modes.SOCKETS)
@@ -60,16 +64,21 @@ class NetworkProbe(Probe):
     def attach(self, mode: Mode) -> None:
         """Attach every program of the mode, then take in the sockets that exist.
 
-        Of the two programs that see drops the tracepoint's is attached only where the other is refused.
+        Of the two programs that see drops the tracepoint's stays attached only where the other is refused; never are both, or
+        drops would count twice.
         """
-        names = [program.name for program in mode.programs if program.name not in modes.AT_INTERFACES]
+        late = (*modes.AT_INTERFACES.values(), modes.DROPS_BTF)
+        for program in mode.programs:
+            if program.name not in late:
+                self.bpf.attach(program.name)
         if modes.DROPS_BTF not in self.bpf.refused:
-            names.remove(modes.DROPS_TRACEPOINT)
-        for name in names:
-            self.bpf.attach(name)
+            self.bpf.detach(modes.DROPS_TRACEPOINT)
+            self.bpf.attach(modes.DROPS_BTF)
+            if modes.DROPS_BTF in self.bpf.refused:
+                self.bpf.attach(modes.DROPS_TRACEPOINT)
         if mode.name == modes.INTERFACES.name:
-            self._chosen = Chosen(self._own.interfaces)
-            self._chosen.follow(self.bpf)
+            self._chosen = Chosen(self._own.interfaces, modes.AT_INTERFACES)
+            self._chosen.begin(self.bpf)
         if modes.SEED not in self.bpf.refused:
             count = sum(1 for _ in self.bpf.iterate(modes.SEED))
             _log.debug("network: took in %d open sockets", count)
@@ -85,6 +94,7 @@ class NetworkProbe(Probe):
         yield from readers.packets(self.rows("network_packets"), self._names.name)
         yield from readers.conversations(self.rows("network_conversation"), self._names.name)
         yield from drops(self.rows("network_drops"), self._reasons)
+        yield from self._dns()
         if self.wants(PROCESSES_VIEW):
             yield from records.process_rows(self.bpf.rows("network_processes"))
         yield from readers.losses(self.bpf.rows("network_lost"))
@@ -97,13 +107,22 @@ class NetworkProbe(Probe):
             for _ in self.bpf.iterate(modes.ALIVE, walk="network_sockets"):
                 pass
 
+    def _dns(self) -> Iterator[Yielded]:
+        if not self._own.dns:
+            return
+        if modes.DNS_SWEEP not in self.bpf.refused:
+            for _ in self.bpf.iterate(modes.DNS_SWEEP, walk="network_dns_inflight"):
+                pass
+        yield from dns.durations(self.rows("network_dns_duration"), names=self._own.dns_names)
+        yield from dns.anomalies(self.rows("network_dns_anomalies"))
+
     def _connections(self) -> Iterator[Yielded]:
         if not self._own.connections or modes.SWEEP in self.bpf.refused:
             return
         before = dict(self.bpf.rows("network_connections"))
         for _ in self.bpf.iterate(modes.SWEEP, walk="network_tracked"):
             pass
-        counts = {state: count - before[state] for state, count in self.bpf.rows("network_connections")}
+        counts = {state: count - before.get(state, 0) for state, count in self.bpf.rows("network_connections")}
         yield from readers.connections(counts.items())
         loss = readers.driven_out(self.bpf.rows("network_tally"), sum(counts.values()), self._driven_out)
         self._driven_out = loss.count

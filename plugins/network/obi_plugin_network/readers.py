@@ -123,8 +123,8 @@ def driven_out(tally: Iterable[tuple[int, int]], present: int, most: int) -> Los
         present: Connections that are here.
         most: What was worked out before; while connections come and go under the walk the sum may be a few off.
     """
-    tried, ended = (count for _, count in tally)
-    return Loss("connections_evicted", max(most, tried - ended - present))
+    cells = dict(tally)
+    return Loss("connections_evicted", max(most, cells.get(0, 0) - cells.get(1, 0) - present))
 
 
 def losses(rows: Iterable[tuple[int, int]]) -> Iterator[Loss]:
