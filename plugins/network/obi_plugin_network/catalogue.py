@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from obi_core import Column, Instrument, Kind, View
+from obi_core import Buckets, Column, Instrument, Kind, View
 
 DIRECTION: Final = "network.io.direction"
 TRANSPORT: Final = "network.transport"
@@ -15,6 +15,8 @@ DESTINATION_ADDRESS: Final = "destination.address"
 DESTINATION_PORT: Final = "destination.port"
 STATE: Final = "network.connection.state"
 DROP_REASON: Final = "network.packet.drop.reason"
+QUESTION_TYPE: Final = "dns.question.type"
+QUESTION_NAME: Final = "dns.question.name"
 
 OTHER: Final = "_OTHER"
 MALFORMED: Final = "malformed"
@@ -45,6 +47,8 @@ LOSSES: Final = (
     "drops_full",
     "dns_questions_full",
     "dns_answers_full",
+    "dns_names_full",
+    "dns_anomalies_full",
 )
 """`enum network_loss` in network_maps.h."""
 
@@ -88,6 +92,21 @@ DROPS: Final = Instrument(
     "Packets that the kernel threw away, each segment of an offloaded one, by its own reason.",
     (TRANSPORT, DROP_REASON),
     headline=({},),
+)
+DNS_DURATION: Final = Instrument(
+    "obi.network.dns.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Time from a DNS question to its answer, at the client; one without an answer counts as a timeout, with the time waited.",
+    (QUESTION_TYPE, ERROR, QUESTION_NAME),
+    buckets=Buckets(first=-68, count=96, sum_unit=1e-9),
+)
+DNS_ANOMALIES: Final = Instrument(
+    "obi.network.dns.anomalies",
+    Kind.COUNTER,
+    "{message}",
+    "DNS messages of clients that are malformed, asked again while the question waits, or answer nothing that waits.",
+    (ERROR,),
 )
 
 CONNECTIONS: Final = Instrument(

@@ -68,6 +68,15 @@ class NetworkSettings(ProbeSettings):
     tcp_gone_s: Annotated[Seconds, Live("network_tcp_gone_ns", scale=1_000_000_000)] = Field(
         120, description="An established TCP connection is over after so long without a socket (at an interface: a packet)."
     )
+    dns: Annotated[bool, Constant("network_dns")] = Field(
+        True, description="Whether DNS over UDP port 53 is measured, at the client."
+    )
+    dns_timeout_s: Annotated[Seconds, Live("network_dns_timeout_ns", scale=1_000_000_000)] = Field(
+        5, description="A DNS question without an answer in so long is a timeout; an answer that comes later does not count."
+    )
+    dns_names: Annotated[bool, Constant("network_dns_names")] = Field(
+        False, description="Whether obi.network.dns.duration carries dns.question.name: the last 64 bytes, by whole labels."
+    )
 
     max_rows: Annotated[int, Entries("network_packets"), Field(ge=64, le=262_144)] = Field(
         4_096, description="Rows of packets: one per process name, cgroup and combination of attributes."
@@ -89,6 +98,16 @@ class NetworkSettings(ProbeSettings):
     )
     max_drops: Annotated[int, Entries("network_drops"), Field(ge=16, le=65_536)] = Field(
         1_024, description="Rows of dropped packets: one per process name, cgroup, transport and reason."
+    )
+    max_dns_questions: Annotated[int, Entries("network_dns_inflight"), Field(ge=16, le=262_144)] = Field(
+        4_096,
+        description="DNS questions that wait at once, 150 bytes of kernel memory each; those beyond are counted as lost.",
+    )
+    max_dns_rows: Annotated[int, Entries("network_dns_duration"), Field(ge=16, le=65_536)] = Field(
+        1_024, description="Rows of DNS latency, 1 KB each: one per process name, cgroup, type, outcome and, if kept, name."
+    )
+    max_dns_anomalies: Annotated[int, Entries("network_dns_anomalies"), Field(ge=16, le=65_536)] = Field(
+        512, description="Rows of DNS messages without a duration: one per process name, cgroup and kind."
     )
 
     def plan(self) -> LoadPlan:

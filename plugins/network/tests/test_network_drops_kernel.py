@@ -1,6 +1,5 @@
 """Drops on the real kernel: as many as the kernel's own counters say, by the reason that was provoked."""
 
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -15,13 +14,8 @@ from obi_plugin_network.settings import NetworkSettings
 
 pytestmark = pytest.mark.kernel(needs=("cap:bpf", "cap:net_admin", "cap:perfmon", "btf", "cgroup2", "tracefs"), since="5.17")
 
-FULL = NetworkProbe.modes[0]
+FULL = next(mode for mode in NetworkProbe.modes if mode.name == "cgroup_skb")
 BY_TRACEPOINT = Mode("tracepoint", tuple(each for each in FULL.programs if each.name != "network_drop_btf"), FULL.needs)
-
-
-def unique(name):
-    """Make a process name that only this test run has."""
-    return f"{name}{os.getpid() % 100000}"
 
 
 @pytest.fixture
@@ -96,7 +90,7 @@ def test_a_datagram_of_many_fragments_is_one_drop(probe, network, kind):
 
 
 @pytest.mark.parametrize("kind", ["4", "6"])
-def test_a_full_receive_queue_drops_as_many_as_the_kernel_counts(probe, network, kind):
+def test_a_full_receive_queue_drops_as_many_as_the_kernel_counts(probe, network, kind, unique):
     before = drops(probe)
     counted = told(network, "full-queue", unique("obifull"), kind, 211)
     after = drops(probe)
@@ -105,7 +99,7 @@ def test_a_full_receive_queue_drops_as_many_as_the_kernel_counts(probe, network,
     assert after["udp", "socket_rcvbuff"] - before["udp", "socket_rcvbuff"] == counted
 
 
-def test_what_a_process_sends_and_receives_is_dropped_at_its_name(full_probe, network):
+def test_what_a_process_sends_and_receives_is_dropped_at_its_name(full_probe, network, unique):
     name, other = unique("obidrop"), unique("obiother")
     for step in (("no-room", name, 7, 1), ("no-room", other, 3, 1), ("waiting", name, 5)):
         network.run(*step)
@@ -115,7 +109,7 @@ def test_what_a_process_sends_and_receives_is_dropped_at_its_name(full_probe, ne
 
 
 @pytest.mark.kernel(since="6.11")
-def test_a_receiver_owns_what_its_socket_refuses(full_probe, network):
+def test_a_receiver_owns_what_its_socket_refuses(full_probe, network, unique):
     full, picky = unique("obifull"), unique("obipicky")
     overflowed, refused = told(network, "full-queue", full, "4", 211), told(network, "filtered", picky, 7)
 
@@ -124,7 +118,7 @@ def test_a_receiver_owns_what_its_socket_refuses(full_probe, network):
     assert drops(full_probe, picky) == {("udp", "socket_filter"): 7}
 
 
-def test_an_offloaded_packet_is_as_many_drops_as_it_has_segments(full_probe, network):
+def test_an_offloaded_packet_is_as_many_drops_as_it_has_segments(full_probe, network, unique):
     name = unique("obigso")
     network.run("no-room", name, 7, 10)
 
@@ -132,7 +126,7 @@ def test_an_offloaded_packet_is_as_many_drops_as_it_has_segments(full_probe, net
 
 
 @pytest.mark.parametrize("kind", ["4", "6"])
-def test_sound_traffic_has_no_drops(probe, network, kind):
+def test_sound_traffic_has_no_drops(probe, network, kind, unique):
     before = drops(probe)
     network.run("sound", unique("obisound"), kind, 50)
     after = drops(probe)
@@ -149,7 +143,7 @@ def test_what_is_for_other_stations_or_no_ip_packet_is_filtered(probe, network):
     assert seen_after["filtered"] - seen_before["filtered"] >= 2 * 41
 
 
-def test_reasons_beyond_the_table_are_counted_as_lost(network):
+def test_reasons_beyond_the_table_are_counted_as_lost(network, unique):
     with attached(NetworkProbe, NetworkSettings(max_drops=16), FULL) as probe:
         names = [unique(f"obi{number}x") for number in range(23)]
         for name in names:
@@ -161,7 +155,7 @@ def test_reasons_beyond_the_table_are_counted_as_lost(network):
     assert counted + seen.losses()["drops_full"] >= 23 * 3
 
 
-def test_the_account_of_the_programs_is_balanced(probe, network):
+def test_the_account_of_the_programs_is_balanced(probe, network, unique):
     network.run("sound", unique("obisound"), "4", 20)
     told(network, "no-socket", "4", 23, 1)
     counts = account(probe)
