@@ -33,7 +33,7 @@ class FakeBpfObject:
     attached: list[str] = field(default_factory=list)
     """Programs attached now, in order; each once, in however many places it is."""
     places: list[tuple[str, str]] = field(default_factory=list)
-    """(program, where) of those attached somewhere in particular."""
+    """Program and place of those that are attached in places: (`program`, `eth0:ingress`)."""
     tuned: dict[str, int] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     """Everything that was asked of it and can be scripted to fail, in order."""
@@ -74,8 +74,9 @@ class FakeBpfObject:
         self.tuned[name] = value
 
     def attach(self, program: str, to: str = "") -> None:
-        """Note the program as attached, or its scripted refusal; one place of several as `program@eth0:ingress`."""
+        """Note the program as attached, or its scripted refusal: `attach:program`, or `attach:program@eth0:ingress`."""
         if to:
+            self._maybe(f"attach:{program}")
             self._maybe(f"attach:{program}@{to}")
             self.places += [(program, to)] * ((program, to) not in self.places)
             self.attached += [program] * (program not in self.attached)
@@ -93,7 +94,7 @@ class FakeBpfObject:
 
     def detach(self, program: str, to: str = "") -> None:
         """Note the program as detached, from one place or from all."""
-        self.places = [each for each in self.places if each[0] != program or to not in ("", each[1])]
+        self.places[:] = [each for each in self.places if each[0] != program or to not in ("", each[1])]
         if program in self.attached and (not to or program not in [each for each, _ in self.places]):
             self.attached.remove(program)
 
@@ -112,6 +113,7 @@ class FakeBpfObject:
     def close(self) -> None:
         """Detach everything."""
         self.attached.clear()
+        self.places.clear()
         self.closed = True
         self._maybe("close")
 
