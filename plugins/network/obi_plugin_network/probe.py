@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
-from obi_core import Instrument, Loader, LoadError, Mode, Probe, View, Yielded, accounts
+from obi_core import Instrument, Mode, Probe, ProbeSettings, View, Yielded, accounts
 from obi_plugin_network import dns, modes, readers, records
 from obi_plugin_network.catalogue import (
     CONNECTIONS,
@@ -51,15 +51,11 @@ class NetworkProbe(Probe):
         self._passes = 1
         self._driven_out = 0
 
-    def load(self, loader: Loader, mode: Mode) -> None:
-        """Load the mode's programs.
-
-        Raises:
-            LoadError: The mode is that at interfaces, and none is chosen.
-        """
-        if mode.name == modes.INTERFACES.name and not self._own.interfaces:
-            raise LoadError("this mode is for chosen interfaces: name them in network.interfaces")
-        super().load(loader, mode)
+    @classmethod
+    def modes_for(cls, settings: ProbeSettings) -> tuple[Mode, ...]:
+        """That at interfaces only where some are chosen."""
+        chosen = isinstance(settings, NetworkSettings) and settings.interfaces
+        return tuple(mode for mode in cls.modes if chosen or mode is not modes.INTERFACES)
 
     def attach(self, mode: Mode) -> None:
         """Attach every program of the mode, then take in the sockets that exist.

@@ -13,7 +13,7 @@ DIRECTION = "network.io.direction"
 def conversations(seen, comm):
     """Attributes of one process's conversations that sent something, without what is always there."""
     return [
-        {name: value for name, value in each.attributes.items() if "." in name and name.split(".")[0] in ("source", "destination")}
+        {name: value for name, value in each.attributes.items() if name.startswith(("source.", "destination."))}
         for each in seen.yielded
         if isinstance(each, Observation)
         and each.instrument.name == "obi.network.conversation.packets"
@@ -33,8 +33,6 @@ def test_a_connection_belongs_to_the_process_that_accepted_it_from_then_on(start
     assert sent[worker]["transmit"] >= 100, "the answers"
     assert sent[worker]["receive"] >= 99, "the questions, but for one that may have come before the accept"
     assert sent[listener].get("receive", 0) <= 4, "SYN, ACK, and what came before the accept"
-    everybody = sum(each.get("receive", 0) for each in sent.values())
-    assert everybody == sum(each.get("transmit", 0) for each in sent.values()), "each packet has two ends"
 
 
 @pytest.mark.parametrize("kind", ["4", "6"], ids=["ipv4", "ipv6"])
