@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
-from obi_core import Instrument, Mode, Probe, ProbeSettings, View, Yielded, accounts
+from obi_core import Instrument, Loader, Mode, Probe, ProbeSettings, View, Yielded, accounts
 from obi_plugin_network import dns, modes, readers, records
 from obi_plugin_network.catalogue import (
     CONNECTIONS,
@@ -20,6 +20,7 @@ from obi_plugin_network.catalogue import (
 from obi_plugin_network.drops import Reasons, drops
 from obi_plugin_network.interfaces import Chosen, Names
 from obi_plugin_network.settings import NetworkSettings
+from obi_plugin_network.without_bpf.mode import NETLINK, WithoutBpf
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class NetworkProbe(Probe):
         DNS_ANOMALIES,
     )
     views: ClassVar[tuple[View, ...]] = (PROCESSES_VIEW,)
-    modes: ClassVar[tuple[Mode, ...]] = (modes.INTERFACES, modes.SOCKETS)
+    modes: ClassVar[tuple[Mode, ...]] = (modes.INTERFACES, modes.SOCKETS, NETLINK)
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__(settings)
@@ -48,6 +49,7 @@ class NetworkProbe(Probe):
         self._chosen: Chosen | None = None
         self._names = Names()
         self._reasons = Reasons()
+        self._without_bpf: WithoutBpf | None = None
         self._passes = 1
         self._driven_out = 0
 
@@ -57,17 +59,26 @@ class NetworkProbe(Probe):
         chosen = isinstance(settings, NetworkSettings) and settings.interfaces
         return tuple(mode for mode in cls.modes if chosen or mode is not modes.INTERFACES)
 
+    def load(self, loader: Loader, mode: Mode) -> None:
+        """Load the mode's programs; the mode without any takes its first look at the node's interfaces instead."""
+        super().load(loader, mode)
+        if mode.name == NETLINK.name:
+            own = self._own
+            self._without_bpf = WithoutBpf(own.interfaces, loopback=own.loopback, by_interface=own.interface_name)
+
     def attach(self, mode: Mode) -> None:
         """Attach every program of the mode, then take in the sockets that exist.
 
         Of the two programs that see drops the tracepoint's stays attached only where the other is refused; never are both, or
         drops would count twice.
         """
+        if self._without_bpf is not None:
+            return
         late = (*modes.AT_INTERFACES.values(), modes.DROPS_BTF)
         for program in mode.programs:
             if program.name not in late:
                 self.bpf.attach(program.name)
-        if modes.DROPS_BTF not in self.bpf.refused:
+        if modes.DROPS_BTF in (program.name for program in mode.programs) and modes.DROPS_BTF not in self.bpf.refused:
             self.bpf.detach(modes.DROPS_TRACEPOINT)
             self.bpf.attach(modes.DROPS_BTF)
             if modes.DROPS_BTF in self.bpf.refused:
@@ -82,6 +93,9 @@ class NetworkProbe(Probe):
 
     def collect(self) -> Iterable[Yielded]:
         """Look at interfaces, sockets and connections, then read every map once."""
+        if self._without_bpf is not None:
+            yield from self._without_bpf.collect()
+            return
         if self._chosen is not None:
             self._chosen.follow(self.bpf)
         self.bpf.tune("network_shown", int(self.wants(PROCESSES_VIEW)))
