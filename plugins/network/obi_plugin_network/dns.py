@@ -85,6 +85,15 @@ class DnsKey(Protocol):
     def __bytes__(self) -> bytes: ...
 
 
+class AnomalyKey(Protocol):
+    """`struct network_dns_anomaly_key`, 48 bytes."""
+
+    owner: OwnerRecord
+    anomaly: int
+
+    def __bytes__(self) -> bytes: ...
+
+
 class DurationsRow(Protocol):
     """`struct network_durations`: `u64 counts[96]`, then `u64 sum_ns`."""
 
@@ -137,15 +146,15 @@ def durations(rows: Iterable[tuple[DnsKey, DurationsRow]], *, names: bool) -> It
         yield Observation(DNS_DURATION, ("network_dns_duration", bytes(key)), value, owner(key.owner), attributes)
 
 
-def anomalies(rows: Iterable[tuple[DnsKey, int]]) -> Iterator[Observation]:
+def anomalies(rows: Iterable[tuple[AnomalyKey, int]]) -> Iterator[Observation]:
     """Count DNS messages that have no duration.
 
     Args:
-        rows: `(struct network_dns_key, u64)` from map `network_dns_anomalies`; `error` is `enum network_dns_anomaly`.
+        rows: `(struct network_dns_anomaly_key, u64)` from map `network_dns_anomalies`.
 
     Yields:
         One observation per key. Unit: {message}, cumulative for its row, monotonic.
     """
     for key, count in rows:
-        attributes = {ERROR: name_of(ANOMALIES, key.error)}
+        attributes = {ERROR: name_of(ANOMALIES, key.anomaly)}
         yield Observation(DNS_ANOMALIES, ("network_dns_anomalies", bytes(key)), count, owner(key.owner), attributes)

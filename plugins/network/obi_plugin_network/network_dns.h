@@ -63,14 +63,17 @@ static __always_inline bool network_dns_add_nameless(struct network_dns_key *row
 	return true;
 }
 
-static __always_inline bool network_dns_over(u64 start_ns, u64 now_ns)
+/* One that is still being written waits from now. */
+static __always_inline bool network_dns_over(const struct network_dns_pending *pending, u64 now_ns)
 {
-	return now_ns - start_ns > OBI_LIVE_GET(u64, network_dns_timeout_ns);
+	u64 start_ns = pending->start_ns;
+
+	return start_ns && now_ns - start_ns > OBI_LIVE_GET(u64, network_dns_timeout_ns);
 }
 
 /*
- * Count a question that waits no longer, with the answer's code. `pending` is a copy, for whoever takes the question out of the
- * table counts it, and the table's own may then be another's.
+ * Count a question that waits no longer, with the answer's code. Whoever takes it out of the table counts it; its row is then nobody
+ * else's until this CPU comes to ask again.
  */
 static __always_inline void network_dns_end(const struct network_dns_pending_key *key,
 					    struct network_dns_pending *pending, u64 now_ns,
@@ -78,7 +81,7 @@ static __always_inline void network_dns_end(const struct network_dns_pending_key
 {
 	u64 duration_ns = now_ns - pending->start_ns;
 
-	if (network_dns_over(pending->start_ns, now_ns)) {
+	if (network_dns_over(pending, now_ns)) {
 		duration_ns = OBI_LIVE_GET(u64, network_dns_timeout_ns);
 		code = NETWORK_DNS_TIMEOUT;
 	}
@@ -90,15 +93,14 @@ static __always_inline void network_dns_end(const struct network_dns_pending_key
 			 NETWORK_LOST_ANSWER);
 }
 
-/* `key` is room for one: the stack has no more. */
-static __always_inline void network_dns_odd(struct network_dns_key *key,
-					    const struct network_socket *socket, u8 anomaly)
+static __always_inline void network_dns_odd(const struct network_socket *socket, u32 anomaly)
 {
-	__builtin_memset(key, 0, sizeof(*key));
+	struct network_dns_anomaly_key key = {};
+
 	if (socket)
-		obi_owner_key(&key->owner, &socket->owner);
-	key->error = anomaly;
-	network_dns_told(OBI_ADD(network_dns_anomalies, key, 1), NETWORK_LOST_ANOMALY);
+		obi_owner_key(&key.owner, &socket->owner);
+	key.anomaly = anomaly;
+	network_dns_told(OBI_ADD(network_dns_anomalies, &key, 1), NETWORK_LOST_ANOMALY);
 }
 
 static __always_inline u64 network_dns_conversation(struct __sk_buff *ctx,
@@ -118,66 +120,81 @@ static __always_inline u64 network_dns_conversation(struct __sk_buff *ctx,
 							     : packet->destination_port)))));
 }
 
-/* Whether the message is a question as the RFC has it; if so, its type and name are in `row`. */
-static __always_inline bool network_dns_question(struct __sk_buff *ctx, u32 start,
-						 const struct network_dns_header *header,
-						 struct network_dns_key *row)
+/* Whether the message is a question as the RFC has it. */
+static __always_inline bool network_dns_sound(struct __sk_buff *ctx, u32 start,
+					      const struct network_dns_header *header,
+					      struct network_dns_question *question)
 {
 	if ((header->flags & NETWORK_DNS_ANSWER) || header->questions != bpf_htons(1))
 		return false;
 	if (!(1 << network_dns_opcode(header) & NETWORK_DNS_OPCODES))
 		return false;
-	return network_dns_read(ctx, start + sizeof(*header), row);
+	return network_dns_read(ctx, start + sizeof(*header), question);
 }
 
-/* A question that was asked before, with the same number, by the same socket; true: it still waits. */
-static __always_inline bool network_dns_waits(const struct network_dns_pending_key *key,
-					      struct network_dns_pending *scratch, u64 now_ns)
+/* Whether the question waits already; one of its number whose time is over ends here. */
+static __always_inline bool network_dns_waits(const struct network_dns_pending_key *key, u64 now_ns)
 {
 	struct network_dns_pending *found = OBI_LOOKUP(network_dns_inflight, key);
 
 	if (!found)
 		return false;
-	*scratch = *found;
-	if (!network_dns_over(scratch->start_ns, now_ns))
+	if (!network_dns_over(found, now_ns))
 		return true;
-	network_dns_end(key, scratch, now_ns, 0);
+	network_dns_end(key, found, now_ns, 0);
 	return false;
 }
 
-/* A question leaves. A program of its own, with a stack of its own. */
+/* Written where it stays, for the stack has no room; the start comes last, as its sign that it is whole. */
+static __always_inline void network_dns_remember(struct __sk_buff *ctx,
+						 const struct network_dns_pending_key *key,
+						 const struct network_dns_question *question,
+						 const struct network_socket *socket, u64 now_ns)
+{
+	u32 first = 0;
+	struct network_durations *zero = OBI_LOOKUP(network_zero, &first);
+	struct network_dns_pending *pending;
+
+	if (!zero || OBI_INSERT(network_dns_inflight, key, zero)) {
+		network_dns_told(false, NETWORK_LOST_QUESTION);
+		return;
+	}
+	pending = OBI_LOOKUP(network_dns_inflight, key);
+	if (!pending)
+		return;
+	if (socket)
+		obi_owner_key(&pending->row.owner, &socket->owner);
+	pending->row.type = question->type;
+	if (network_dns_names)
+		network_dns_copy_name(ctx, question->first, question->end, pending->row.name);
+	pending->start_ns = now_ns;
+}
+
+/* A question leaves. A function of its own, with a stack of its own. */
 static __noinline int network_dns_ask(struct __sk_buff *ctx, const struct network_packet *packet,
 				      const struct network_socket *socket)
 {
 	struct network_dns_header header = {};
 	struct network_dns_pending_key key = {};
-	struct network_dns_pending pending;
+	struct network_dns_question question;
 	u64 now_ns = bpf_ktime_get_ns();
-	bool waits;
 
 	/* One that is cut off stays zero, and has no question. */
 	bpf_skb_load_bytes(ctx, packet->payload, &header, sizeof(header));
 	if ((header.flags & NETWORK_DNS_ANSWER) && packet->source_port == NETWORK_DNS_PORT)
 		return 0; /* a server's answer to one who asked from that port */
-	key.conversation = network_dns_conversation(ctx, packet);
-	key.id = header.id;
-	waits = network_dns_waits(&key, &pending, now_ns);
-	__builtin_memset(&pending, 0, sizeof(pending));
-	if (!network_dns_question(ctx, packet->payload, &header, &pending.row)) {
-		network_dns_odd(&pending.row, socket, NETWORK_DNS_MALFORMED);
+	if (!network_dns_sound(ctx, packet->payload, &header, &question)) {
+		network_dns_odd(socket, NETWORK_DNS_MALFORMED);
 		return 0;
 	}
 	if (network_dns_opcode(&header))
 		return 0;
-	if (waits) {
-		network_dns_odd(&pending.row, socket, NETWORK_DNS_RETRANSMITTED);
-		return 0;
-	}
-	pending.start_ns = now_ns;
-	if (socket)
-		obi_owner_key(&pending.row.owner, &socket->owner);
-	if (OBI_INSERT(network_dns_inflight, &key, &pending))
-		network_dns_told(false, NETWORK_LOST_QUESTION);
+	key.conversation = network_dns_conversation(ctx, packet);
+	key.id = header.id;
+	if (network_dns_waits(&key, now_ns))
+		network_dns_odd(socket, NETWORK_DNS_RETRANSMITTED);
+	else
+		network_dns_remember(ctx, &key, &question, socket, now_ns);
 	return 0;
 }
 
@@ -188,24 +205,21 @@ static __noinline int network_dns_answer(struct __sk_buff *ctx, const struct net
 	struct network_dns_header header = {};
 	struct network_dns_pending_key key = {};
 	struct network_dns_pending *found;
-	struct network_dns_pending pending;
 	bool whole = !bpf_skb_load_bytes(ctx, packet->payload, &header, sizeof(header));
 
 	if (!(header.flags & NETWORK_DNS_ANSWER)) {
 		/* From port to port it may be a question to a server of ours. */
 		if (!whole || packet->destination_port != NETWORK_DNS_PORT)
-			network_dns_odd(&pending.row, socket, NETWORK_DNS_MALFORMED);
+			network_dns_odd(socket, NETWORK_DNS_MALFORMED);
 		return 0;
 	}
 	key.conversation = network_dns_conversation(ctx, packet);
 	key.id = header.id;
 	found = OBI_LOOKUP(network_dns_inflight, &key);
-	if (!found) {
-		network_dns_odd(&pending.row, socket, NETWORK_DNS_UNEXPECTED);
-		return 0;
-	}
-	pending = *found;
-	network_dns_end(&key, &pending, bpf_ktime_get_ns(), header.code & 15);
+	if (found)
+		network_dns_end(&key, found, bpf_ktime_get_ns(), header.code & 15);
+	else
+		network_dns_odd(socket, NETWORK_DNS_UNEXPECTED);
 	return 0;
 }
 
@@ -231,19 +245,19 @@ SEC("iter/bpf_map_elem")
 int network_dns_sweep(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct network_dns_pending_key *walked = ctx->key;
-	struct network_dns_pending *found = ctx->value;
 	struct network_dns_pending_key key;
-	struct network_dns_pending pending;
+	struct network_dns_pending *found;
 	u64 now_ns;
 
-	if (!walked || !found)
-		return 0;
-	now_ns = bpf_ktime_get_ns();
-	if (!network_dns_over(found->start_ns, now_ns))
+	if (!walked)
 		return 0;
 	key = *walked;
-	pending = *found;
-	network_dns_end(&key, &pending, now_ns, 0);
+	found = OBI_LOOKUP(network_dns_inflight, &key);
+	if (!found)
+		return 0;
+	now_ns = bpf_ktime_get_ns();
+	if (network_dns_over(found, now_ns))
+		network_dns_end(&key, found, now_ns, 0);
 	return 0;
 }
 

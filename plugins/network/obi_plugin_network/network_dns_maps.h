@@ -41,7 +41,7 @@ struct network_dns_pending_key {
 _Static_assert(sizeof(struct network_dns_pending_key) == 16, "no hole that would be part of a key");
 
 struct network_dns_pending {
-	u64 start_ns; /* of the first question of this number; monotonic clock */
+	u64 start_ns; /* of the first question of this number; monotonic clock; 0: not yet written to its end */
 	struct network_dns_key row; /* where it will count, without its error */
 };
 
@@ -54,8 +54,15 @@ enum network_dns_anomaly {
 	NETWORK_DNS_UNEXPECTED, /* an answer to nothing that waits: a second one, a late one, one that was made up */
 };
 
-/* The key's `error` is the anomaly; it has no type and no name. */
-OBI_HASH(network_dns_anomalies, struct network_dns_key, u64, 512);
+struct network_dns_anomaly_key {
+	struct obi_owner owner;
+	u32 anomaly;
+	u32 _pad;
+};
+
+_Static_assert(sizeof(struct network_dns_anomaly_key) == 48, "no hole that would be part of a key");
+
+OBI_HASH(network_dns_anomalies, struct network_dns_anomaly_key, u64, 512);
 
 /* 1: DNS is measured. */
 OBI_SETTING(u32, network_dns, 1);

@@ -64,20 +64,36 @@ static __always_inline void network_dns_small_letters(u64 *name)
 	}
 }
 
-/* The last labels of the name from `start` to `end`, as many as there is room for. */
-static __always_inline void network_dns_copy_name(struct __sk_buff *ctx, u32 start, u32 end,
+/*
+ * Likewise, and `first` comes to where the name's last labels begin, as many as there is room for: a window that goes over the name,
+ * in one loop, for of two the verifier would walk one within the other.
+ */
+static __always_inline u32 network_dns_window(struct __sk_buff *ctx, u32 start, u32 *first)
+{
+	u32 at = start, from = start, size = 2;
+
+	for (int i = 0; i < 2 * NETWORK_DNS_LABELS; i++) {
+		if (at - from > NETWORK_DNS_NAME) {
+			from += network_dns_label(ctx, from);
+		} else if (size > 1) {
+			size = network_dns_label(ctx, at);
+			at += size;
+		} else {
+			*first = from;
+			return size && at - start <= NETWORK_DNS_LONGEST ? at : 0;
+		}
+	}
+	return 0;
+}
+
+/* Byte by byte: for a size that varies the verifier would follow each loop above to its end, once for each size. */
+static __always_inline void network_dns_copy_name(struct __sk_buff *ctx, u32 first, u32 end,
 						  u8 *name)
 {
-	u32 size;
-
-	for (int i = 0; i < NETWORK_DNS_LABELS && end - start > NETWORK_DNS_NAME; i++)
-		start += network_dns_label(ctx, start);
-	size = end - start;
-	/* The compiler would check another register than the one it passes. */
-	asm volatile("" : "+r"(size));
-	if (!size || size > NETWORK_DNS_NAME)
-		return;
-	bpf_skb_load_bytes(ctx, start, name, size);
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < NETWORK_DNS_NAME; i++)
+		if (first + i < end)
+			bpf_skb_load_bytes(ctx, first + i, name + i, 1);
 	network_dns_small_letters((u64 *)name);
 }
 
@@ -87,18 +103,26 @@ static __always_inline u16 network_dns_type(u16 type)
 	return type <= 65 || (type >= 251 && type <= 257) ? type : 0;
 }
 
-/* Read the one question of a message whose header ends at `start`; false: malformed. */
+/* The one question of a message: what type, and where the part of its name lies that is kept. */
+struct network_dns_question {
+	u32 first;
+	u32 end;
+	u16 type;
+};
+
+/* Read the question of a message whose header ends at `start`; false: malformed. */
 static __always_inline bool network_dns_read(struct __sk_buff *ctx, u32 start,
-					     struct network_dns_key *row)
+					     struct network_dns_question *question)
 {
-	u32 end = network_dns_name_end(ctx, start);
 	__be16 type_class[2];
 
-	if (!end || bpf_skb_load_bytes(ctx, end, type_class, sizeof(type_class)))
+	question->first = start;
+	question->end = network_dns_names ? network_dns_window(ctx, start, &question->first)
+					  : network_dns_name_end(ctx, start);
+	if (!question->end ||
+	    bpf_skb_load_bytes(ctx, question->end, type_class, sizeof(type_class)))
 		return false;
-	row->type = network_dns_type(bpf_ntohs(type_class[0]));
-	if (network_dns_names)
-		network_dns_copy_name(ctx, start, end, row->name);
+	question->type = network_dns_type(bpf_ntohs(type_class[0]));
 	return true;
 }
 

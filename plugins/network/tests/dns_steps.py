@@ -12,7 +12,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-HOST = {"4": (socket.AF_INET, "127.0.0.1"), "6": (socket.AF_INET6, "::1")}
+HOST = {"4": (socket.AF_INET, "127.0.0.1"), "6": (socket.AF_INET6, "::1"), "h": (socket.AF_INET, "127.53.53.53")}
+"""Loopback addresses; `h` is one that nobody else uses in the machine's own namespace."""
 CODE = {"formerr": 1, "servfail": 2, "nxdomain": 3, "notimp": 4, "refused": 5, "notauth": 9, "strange": 14}
 _ANSWER, _TRUNCATED, _WANTED = 0x8000, 0x0200, 0x0100
 _EDNS = b"\0" + struct.pack("!HHIH", 41, 1232, 0, 0)

@@ -1,5 +1,7 @@
 """DNS on the real kernel: a server of our own answers in a known way, after a known time."""
 
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -261,3 +263,33 @@ def test_sampled_packets_leave_dns_exact(start, network, serve, unique):
     network.run("ask", client, "4", 101, A, "fine.test")
 
     assert outcomes(Seen.of(probe), client) == {("A", ""): 101}
+
+
+def test_anomalies_beyond_the_table_are_counted_as_lost(start, network, unique):
+    probe = start(max_dns_anomalies=16)
+    names = [unique(f"obi{number}x") for number in range(23)]
+    for name in names:
+        network.run("noise", name, 3, 4)
+    seen = Seen.of(probe)
+
+    counted = sum(sum(anomalies(seen, name).values()) for name in names)
+    assert counted + seen.losses()["dns_anomalies_full"] >= 23 * 3
+    assert counted <= 16 * 3
+
+
+def test_at_an_interface_questions_and_answers_find_each_other_by_their_addresses(start, unique):
+    probe = start(interfaces=("lo",))
+    script, client = Path(__file__).with_name("dns_steps.py"), unique("obidnstc")
+    command = [sys.executable, str(script), "serve", unique("obidnssrv"), "h"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline() == "serving\n"
+            for count, name in ((23, "fine.test"), (7, "nxdomain.test")):
+                subprocess.run([sys.executable, str(script), "ask", client, "h", str(count), str(A), name], check=True)
+        finally:
+            server.kill()
+    seen = Seen.of(probe)
+
+    assert outcomes(seen, client) == {("A", ""): 23, ("A", "nx_domain"): 7}
+    assert anomalies(seen, client) == {}
