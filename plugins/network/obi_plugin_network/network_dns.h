@@ -110,7 +110,7 @@ static __always_inline u64 network_dns_conversation(struct __sk_buff *ctx,
 	const u64 *client = (const u64 *)(sent ? packet->source : packet->destination);
 	const u64 *server = (const u64 *)(sent ? packet->destination : packet->source);
 
-	if (!network_at_interface)
+	if (!packet->at_interface)
 		return bpf_get_socket_cookie(ctx);
 	return obi_hash(
 		client[0] ^

@@ -13,19 +13,22 @@
 #define NETWORK_LOOPBACK_IFINDEX 1
 #define NETWORK_ETHERNET_BYTES 14
 
-/* One skb, whose network header begins at `l3`. */
-static __always_inline void network_seen(struct __sk_buff *ctx, u32 l3, u8 direction)
+/* One skb, whose network header begins at `l3`; at_interface: see struct network_packet. */
+static __always_inline void network_seen(struct __sk_buff *ctx, u32 l3, u8 direction,
+					 bool at_interface)
 {
 	struct obi_account *account = OBI_SEEN(network_account);
-	struct network_packet packet = {};
-	struct network_socket *socket;
+	struct network_packet packet = { .at_interface = at_interface };
+	struct network_socket *socket = 0;
 	u32 weight;
 
 	if (!network_loopback && ctx->ifindex == NETWORK_LOOPBACK_IFINDEX) {
 		OBI_OUTCOME(account, filtered);
 		return;
 	}
-	socket = network_socket_of(ctx);
+	/* What an interface receives may still have the sender's socket, from the other end of a veth pair. */
+	if (!at_interface || direction == NETWORK_TRANSMIT)
+		socket = network_socket_of(ctx);
 	network_parse(ctx, l3, direction, &packet);
 	network_track(&packet, socket);
 	network_print(&packet, socket);
@@ -41,14 +44,14 @@ static __always_inline void network_seen(struct __sk_buff *ctx, u32 l3, u8 direc
 SEC("cgroup_skb/ingress")
 int network_in(struct __sk_buff *ctx)
 {
-	network_seen(ctx, 0, NETWORK_RECEIVE);
+	network_seen(ctx, 0, NETWORK_RECEIVE, false);
 	return 1;
 }
 
 SEC("cgroup_skb/egress")
 int network_out(struct __sk_buff *ctx)
 {
-	network_seen(ctx, 0, NETWORK_TRANSMIT);
+	network_seen(ctx, 0, NETWORK_TRANSMIT, false);
 	return 1;
 }
 
@@ -74,14 +77,14 @@ static __always_inline u32 network_link_bytes(struct __sk_buff *ctx)
 SEC("tc")
 int network_tc_in(struct __sk_buff *ctx)
 {
-	network_seen(ctx, network_link_bytes(ctx), NETWORK_RECEIVE);
+	network_seen(ctx, network_link_bytes(ctx), NETWORK_RECEIVE, true);
 	return TC_ACT_UNSPEC;
 }
 
 SEC("tc")
 int network_tc_out(struct __sk_buff *ctx)
 {
-	network_seen(ctx, network_link_bytes(ctx), NETWORK_TRANSMIT);
+	network_seen(ctx, network_link_bytes(ctx), NETWORK_TRANSMIT, true);
 	return TC_ACT_UNSPEC;
 }
 

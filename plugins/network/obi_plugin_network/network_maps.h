@@ -28,7 +28,7 @@ struct network_socket {
 	u32 unclaimed; /* packets since it was established and nobody was seen to accept it; 0: it is owned */
 	u8 role; /* enum network_role */
 	u8 listens;
-	u8 tracked; /* its connection is in network_tracked, established: data needs no second look */
+	u8 tracked; /* its connection is established, or over: its data says nothing to network_tracked */
 	u8 _pad[5];
 };
 

@@ -56,7 +56,8 @@ struct network_packet {
 	u8 icmp_code;
 	u8 fragment; /* enum network_fragment */
 	u8 malformed;
-	u8 _pad[6];
+	u8 at_interface; /* it comes from tc: no socket says that its connection is established or gone */
+	u8 _pad[5];
 };
 
 _Static_assert(sizeof(struct network_packet) == 88, "no hole that a copy would leak");

@@ -2,9 +2,9 @@
 /*
  * A sample of packets, a line each, in the kernel's trace pipe:
  *
- *   obi network receive tcp 192.0.2.1:443 > 192.0.2.2:50000 1448 bytes 1 packets flags 0x10 pid 4711
+ *   obi network receive tcp 192.0.2.1:443 > 192.0.2.2:50000 1500 bytes 1 packets flags 0x10 pid 4711
  *
- * Addresses are IPv6, with IPv4 in its mapped form (::ffff:192.0.2.1), as everywhere in the kernel side.
+ * An IPv6 address stands in brackets and in full. Ports are 0 where there are none, the pid where nobody is known to own the socket.
  */
 #ifndef OBI_NETWORK_TRACE_H
 #define OBI_NETWORK_TRACE_H
@@ -19,11 +19,14 @@ OBI_TRACE(network_trace);
 static __always_inline void network_trace_print(const struct network_packet *packet,
 						const struct network_socket *socket)
 {
-	static const char line[] =
-		"obi network %s %s %pI6c.%u > %pI6c.%u %llu bytes %u packets flags 0x%x pid %u";
+	static const char v4[] =
+		"obi network %s %s %pI4:%u > %pI4:%u %llu bytes %u packets flags 0x%x pid %u";
+	static const char v6[] =
+		"obi network %s %s [%pI6]:%u > [%pI6]:%u %llu bytes %u packets flags 0x%x pid %u";
 	static const char ways[][9] = { "receive", "transmit" };
 	static const char names[][6] = { "other", "tcp",  "udp", "icmp", "icmp6",
 					 "sctp",  "igmp", "gre", "esp" };
+	u32 mapped = packet->family == OBI_AF_INET ? 12 : 0;
 	u32 transport = packet->transport;
 	u64 arguments[10];
 
@@ -31,15 +34,18 @@ static __always_inline void network_trace_print(const struct network_packet *pac
 		return;
 	arguments[0] = (u64)ways[packet->direction & 1];
 	arguments[1] = (u64)names[transport];
-	arguments[2] = (u64)packet->source;
+	arguments[2] = (u64)(packet->source + mapped);
 	arguments[3] = packet->source_port;
-	arguments[4] = (u64)packet->destination;
+	arguments[4] = (u64)(packet->destination + mapped);
 	arguments[5] = packet->destination_port;
 	arguments[6] = packet->wire_bytes;
 	arguments[7] = packet->segments;
 	arguments[8] = packet->tcp_flags;
 	arguments[9] = socket ? socket->owner.tgid : 0;
-	bpf_trace_vprintk(line, sizeof(line), arguments, sizeof(arguments));
+	if (mapped)
+		bpf_trace_vprintk(v4, sizeof(v4), arguments, sizeof(arguments));
+	else
+		bpf_trace_vprintk(v6, sizeof(v6), arguments, sizeof(arguments));
 }
 
 static __always_inline void network_print(const struct network_packet *packet,

@@ -55,8 +55,6 @@ OBI_ARRAY(network_tally, u32, u64, NETWORK_TALLIES);
 
 /* 1: connections are tracked. */
 OBI_SETTING(u32, network_tracking, 1);
-/* 1: packets come from an interface: no socket says that a connection is established or gone. */
-OBI_SETTING(u32, network_at_interface, 0);
 
 static __always_inline void network_tell(u32 cell)
 {
@@ -97,7 +95,8 @@ static __always_inline void network_tracked_key_of(const struct network_packet *
 	__builtin_memcpy(key->peer, sent ? packet->destination : packet->source, 16);
 	key->local_port = sent ? packet->source_port : packet->destination_port;
 	key->peer_port = sent ? packet->destination_port : packet->source_port;
-	key->netns = socket ? socket->netns : 0;
+	/* One direction has no socket at an interface: neither may say. */
+	key->netns = socket && !packet->at_interface ? socket->netns : 0;
 	key->transport = packet->transport;
 }
 
@@ -149,7 +148,8 @@ static __always_inline void network_tcp_begin(const struct network_packet *packe
 	network_tracked_begin(key, state, packet->direction);
 }
 
-static __always_inline void network_track_tcp(const struct network_packet *packet,
+/* Whether the connection has nothing to say until its next SYN, FIN or reset: it is established, or over. */
+static __always_inline bool network_track_tcp(const struct network_packet *packet,
 					      const struct network_tracked_key *key,
 					      struct network_tracked *entry)
 {
@@ -159,19 +159,20 @@ static __always_inline void network_track_tcp(const struct network_packet *packe
 		if (entry)
 			network_tracked_end(key);
 		network_tcp_begin(packet, key);
-		return;
+		return false;
 	}
 	next = network_tcp_next(entry->state, packet);
 	if ((packet->tcp_flags & NETWORK_TCP_RST) ||
-	    (next == NETWORK_TIME_WAIT && !network_at_interface)) {
+	    (next == NETWORK_TIME_WAIT && !packet->at_interface)) {
 		network_tracked_end(key);
-		return;
+		return true;
 	}
 	entry->state = next;
 	entry->touched = 1;
+	return next == NETWORK_ESTABLISHED;
 }
 
-/* Whether the packet says nothing about its connection: data of an established one. */
+/* Whether the packet says nothing about its connection: data of an established one, the last ACK of one that is over. */
 static __always_inline bool network_track_idle(const struct network_packet *packet,
 					       const struct network_socket *socket)
 {
@@ -196,9 +197,8 @@ static __always_inline void network_track(const struct network_packet *packet,
 		network_track_udp(packet, &key, entry);
 		return;
 	}
-	network_track_tcp(packet, &key, entry);
-	/* A listener has many connections, and one that is being opened or closed has more to say. */
-	if (socket && !socket->listens && entry && entry->state == NETWORK_ESTABLISHED)
+	/* A listener has many connections. */
+	if (network_track_tcp(packet, &key, entry) && socket && !socket->listens)
 		socket->tracked = 1;
 }
 

@@ -117,6 +117,5 @@ class NetworkSettings(ProbeSettings):
             **plan.constants,
             "network_by_port": _PORTS.index(self.conversation_ports),
             "network_trace_on": int(self.trace == "sampled"),
-            "network_at_interface": int(bool(self.interfaces)),
         }
         return LoadPlan(constants, plan.live, plan.entries)

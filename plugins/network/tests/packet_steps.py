@@ -164,6 +164,32 @@ def short_connections(name: str, count: str) -> None:
     say("done")
 
 
+def many_names(prefix: str, count: str) -> None:
+    """One datagram to ourselves from each of `count` sockets, each made under a name of its own."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there:
+        there.bind(("127.0.0.1", 0))
+        for number in range(int(count)):
+            rename(f"{prefix}{number}")
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as here:
+                here.sendto(b"x", there.getsockname())
+                there.recv(1)
+    say("done")
+
+
+def no_room(name: str, count: str) -> None:
+    """Make `count` sockets that have no memory for what others want to store in them."""
+    rename(name)
+    limit = Path("/proc/sys/net/core/optmem_max")
+    before = limit.read_text()
+    limit.write_text("64")
+    try:
+        for _ in range(int(count)):
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
+    finally:
+        limit.write_text(before)
+    say("done")
+
+
 STEPS: dict[str, Callable[..., None]] = {
     step.__name__: step
     for step in (
@@ -176,6 +202,8 @@ STEPS: dict[str, Callable[..., None]] = {
         accepted_elsewhere,
         held,
         short_connections,
+        many_names,
+        no_room,
     )
 }
 

@@ -116,3 +116,7 @@ def join(offloads: bool, mtu: int = 1500) -> None:
     sys.stdin.readline()
     configure("obib", 2, offloads, mtu)
     say("joined")
+
+
+if __name__ == "__main__":  # veth.py DEVICE LAST on|off
+    configure(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "on")

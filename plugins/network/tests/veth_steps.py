@@ -10,7 +10,7 @@ import struct
 import sys
 from collections.abc import Callable
 
-from veth import ADDRESS, FAMILY, counters, join, joined, rename, say, since
+from veth import ADDRESS, FAMILY, configure, counters, join, joined, rename, say, since
 
 
 def prepare() -> None:
@@ -132,6 +132,31 @@ def udp_sink(server: str, kind: str, offloads: str, size: str) -> None:
     say(json.dumps(since("obib", before)))
 
 
+def settle(offloads: str) -> None:
+    """Configure the end of a pair that somebody put here."""
+    configure("obib", 2, offloads == "on")
+    say("done")
+
+
+def answer(kind: str, count: str) -> None:
+    """Answer `count` datagrams, then take a connection until its end."""
+    with (
+        socket.socket(FAMILY[kind], socket.SOCK_DGRAM) as answerer,
+        socket.create_server((ADDRESS[kind][1], 0), family=FAMILY[kind]) as listener,
+    ):
+        answerer.bind((ADDRESS[kind][1], 0))
+        say(answerer.getsockname()[1])
+        say(listener.getsockname()[1])
+        for _ in range(int(count)):
+            data, asker = answerer.recvfrom(1 << 16)
+            answerer.sendto(data, asker)
+        stream, _ = listener.accept()
+        with stream:
+            while stream.recv(1 << 16):
+                pass
+    say("done")
+
+
 def _checksum(message: bytes) -> int:
     total = sum(struct.unpack(f"!{len(message) // 2}H", message))
     while total >> 16:
@@ -145,7 +170,7 @@ def _report(here: dict[str, int], there: dict[str, int]) -> None:
 
 
 STEPS: dict[str, Callable[..., None]] = {
-    step.__name__: step for step in (prepare, tcp, tcp_peer, udp, udp_peer, echo, idle_peer, gso, udp_sink)
+    step.__name__: step for step in (prepare, tcp, tcp_peer, udp, udp_peer, echo, idle_peer, gso, udp_sink, settle, answer)
 }
 
 if __name__ == "__main__":
