@@ -18,6 +18,9 @@ Source: ARPHRD_* of include/uapi/linux/if_arp.h.
 """
 
 
+_LOCAL_PORTS: Final = (32768, 60999)
+
+
 class Chosen:
     """Keeps the tc programs attached at the chosen interfaces, as these come and go.
 
@@ -129,6 +132,15 @@ class Names:
             if process.name.isdigit() and _namespace(process) == netns:
                 yield from _devices(process / "net")
                 return
+
+
+def local_ports(proc: Path = Path("/proc")) -> tuple[int, int]:
+    """First and last port that the kernel chooses for clients; the kernel's own default where it does not say."""
+    try:
+        first, last = (proc / "sys/net/ipv4/ip_local_port_range").read_text().split()
+        return int(first), int(last)
+    except (OSError, ValueError):
+        return _LOCAL_PORTS
 
 
 def _namespace(process: Path) -> int:

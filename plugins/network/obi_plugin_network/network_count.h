@@ -32,7 +32,8 @@ static __always_inline bool network_add(struct network_sums *sums,
 
 static __always_inline bool network_ephemeral(u16 port)
 {
-	return port >= network_ephemeral_min && port <= network_ephemeral_max;
+	return port >= OBI_LIVE_GET(u32, network_min_port) &&
+	       port <= OBI_LIVE_GET(u32, network_max_port);
 }
 
 /* Which end is the server: the socket knows; or somebody on this node listens there; or the one whose port no kernel chooses. */

@@ -108,7 +108,7 @@ enum network_ports_kept { NETWORK_PORTS_NONE, NETWORK_PORTS_SERVER, NETWORK_PORT
 OBI_SETTING(u32, network_by_port, NETWORK_PORTS_NONE);
 
 /* The node's net.ipv4.ip_local_port_range: tells a server's port where nothing else does. */
-OBI_SETTING(u32, network_ephemeral_min, 32768);
-OBI_SETTING(u32, network_ephemeral_max, 60999);
+OBI_LIVE(u32, network_min_port);
+OBI_LIVE(u32, network_max_port);
 
 #endif /* OBI_NETWORK_MAPS_H */

@@ -18,7 +18,7 @@ from obi_plugin_network.catalogue import (
     PROCESSES_VIEW,
 )
 from obi_plugin_network.drops import Reasons, drops
-from obi_plugin_network.interfaces import Chosen, Names
+from obi_plugin_network.interfaces import Chosen, Names, local_ports
 from obi_plugin_network.settings import NetworkSettings
 from obi_plugin_network.without_bpf.mode import NETLINK, WithoutBpf
 
@@ -74,6 +74,8 @@ class NetworkProbe(Probe):
         """
         if self._without_bpf is not None:
             return
+        for name, port in zip(("network_min_port", "network_max_port"), local_ports(), strict=True):
+            self.bpf.tune(name, port)
         late = (*modes.AT_INTERFACES.values(), modes.DROPS_BTF)
         for program in mode.programs:
             if program.name not in late:

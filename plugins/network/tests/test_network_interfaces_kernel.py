@@ -1,7 +1,10 @@
 """The mode at interfaces: exact against the device, and steady while interfaces come and go."""
 
+import fcntl
 import os
+import random
 import socket
+import struct
 import subprocess
 import sys
 from collections import Counter
@@ -148,13 +151,9 @@ def test_an_interface_that_is_not_there_yet_or_goes_gives_one_line_and_counts_ag
 
 
 def test_a_tun_interface_has_no_link_header_and_random_packets_through_it_are_counted(start):
-    import fcntl
-    import random
-    import struct
-
     name = f"obt{os.getpid() % 100000}"
     chance = random.Random(23)
-    with open("/dev/net/tun", "r+b", buffering=0) as tun:
+    with Path("/dev/net/tun").open("r+b", buffering=0) as tun:
         fcntl.ioctl(tun, 0x400454CA, struct.pack("16sH22x", name.encode(), 0x0001 | 0x1000))  # TUNSETIFF: IFF_TUN | IFF_NO_PI
         subprocess.run(["ip", "link", "set", name, "up", "addrgenmode", "none"], check=True)
         probe = start(interfaces=(name,))

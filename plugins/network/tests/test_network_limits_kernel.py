@@ -1,5 +1,6 @@
-"""Every packet has one outcome, and every place where something is lost counts it: on the real kernel, under too small limits."""
+"""Every packet has one outcome, and every place where something is lost counts it, under too small limits."""
 
+import os
 import re
 from pathlib import Path
 
@@ -14,7 +15,8 @@ pytestmark = pytest.mark.kernel(needs=("cap:bpf", "cap:net_admin", "cap:perfmon"
 DIRECTION = "network.io.direction"
 COUNTING = ("network_in", "network_out", "network_drop_btf", "network_drop_tp")
 LINE = re.compile(
-    r"obi network (?P<way>receive|transmit) (?P<transport>\w+) (?P<source>\S+):(?P<sport>\d+) > (?P<destination>\S+):(?P<dport>\d+)"
+    r"obi network (?P<way>receive|transmit) (?P<transport>\w+)"
+    r" (?P<source>\S+):(?P<sport>\d+) > (?P<destination>\S+):(?P<dport>\d+)"
     r" (?P<bytes>\d+) bytes (?P<packets>\d+) packets flags 0x(?P<flags>[0-9a-f]+) pid (?P<pid>\d+)$"
 )
 
@@ -117,7 +119,7 @@ def test_packets_without_room_for_their_row_are_lost_and_counted(start, packets,
     seen = at_rest(probe)
     losses = seen.losses()
 
-    assert 0 < losses["rows_full"]
+    assert losses["rows_full"] > 0
     assert prefixed(seen, prefix) < 200 <= prefixed(seen, prefix) + losses["rows_full"]
     assert balanced(account(seen))
     assert account(seen)["lost"] == losses["rows_full"]
@@ -147,8 +149,6 @@ def test_sockets_without_room_for_an_owner_are_counted(start, packets, unique):
 def pipe():
     """The kernel's trace pipe, emptied."""
     with Path("/sys/kernel/tracing/trace_pipe").open("rb", buffering=0) as opened:
-        import os
-
         os.set_blocking(opened.fileno(), False)
 
         def read():
@@ -169,9 +169,7 @@ def test_the_trace_prints_a_line_that_can_be_read_for_each_sampled_packet(start,
 
     assert found
     assert all(found), "each line has the form that the documentation gives"
-    mine = [
-        each for each in found if each["transport"] == "udp" and each["bytes"] == "38" and each["source"] == "127.0.0.1"
-    ]
+    mine = [each for each in found if each["transport"] == "udp" and each["bytes"] == "38" and each["source"] == "127.0.0.1"]
     assert {each["way"] for each in mine} == {"receive", "transmit"}
     assert len(mine) >= 20
 
