@@ -7,7 +7,7 @@ help: ## this list
 setup: ## install and build everything, run nothing; the program is .venv/bin/obi
 	@tools/setup run test lint
 
-run: ## show this machine's TCP connections by process, live (ARGS="--interval 2s")
+run: ## show what this machine does, live, by process (ARGS="--interval 2s")
 	@tools/setup run
 	@.venv/bin/obi run $(ARGS)
 
