@@ -97,6 +97,7 @@ def events(records: Iterable[EventRecord], table: Table, realtime_ns: int) -> It
         start_ns, end_ns = record.start_ns + realtime_ns, record.end_ns + realtime_ns
         error = error_name(-record.result) if -_MOST_ERRNO <= record.result < 0 else ""
         attributes: dict[str, str | int | float] = {NAME: name, "thread.id": record.thread}
-        yield Span(f"syscall {name}", start_ns, end_ns, who, attributes, error)
+        link = ("syscall", record.thread, start_ns)
+        yield Span(f"syscall {name}", start_ns, end_ns, who, attributes, error, link, DURATION)
         body = f"{name} took {(end_ns - start_ns) / 1e9:.3f} s" + (f" and failed with {error}" if error else "")
-        yield LogEvent("obi.syscall.slow", end_ns, body, who, attributes | ({ERROR: error} if error else {}))
+        yield LogEvent("obi.syscall.slow", end_ns, body, who, attributes | ({ERROR: error} if error else {}), link)

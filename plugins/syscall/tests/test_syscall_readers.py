@@ -131,6 +131,8 @@ def test_a_slow_call_is_a_span_and_an_event_without_arguments() -> None:
         Owner(23, 0, 7, "curl"),
         {catalogue.NAME: "read", "thread.id": 24},
         "EAGAIN",
+        ("syscall", 24, 1_010),
+        catalogue.DURATION,
     )
     assert event == LogEvent(
         "obi.syscall.slow",
@@ -138,6 +140,7 @@ def test_a_slow_call_is_a_span_and_an_event_without_arguments() -> None:
         "read took 2.500 s and failed with EAGAIN",
         Owner(23, 0, 7, "curl"),
         {catalogue.NAME: "read", "thread.id": 24, catalogue.ERROR: "EAGAIN"},
+        span.link,
     )
 
 
