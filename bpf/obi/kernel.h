@@ -189,8 +189,11 @@ struct tcp_sock {
 	__u64 bytes_retrans;
 };
 
+struct net_device;
+
 struct sk_buff {
 	struct sk_buff *next;
+	struct net_device *dev;
 	struct sock *sk;
 	char cb[48];
 	unsigned int len;
@@ -210,6 +213,7 @@ enum skb_drop_reason {
 	SKB_CONSUMED = 1,
 	SKB_DROP_REASON_NOT_SPECIFIED,
 	SKB_DROP_REASON_OTHERHOST,
+	SKB_DROP_REASON_TCP_FLAGS,
 	SKB_DROP_REASON_QUEUE_PURGE,
 };
 

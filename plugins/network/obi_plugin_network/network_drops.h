@@ -4,8 +4,8 @@
  *
  * skb:kfree_skb is also called for what nobody would call a drop. Left out, and counted as filtered, are: what is no IP packet
  * (Unix sockets, netlink, ARP); what was consumed; what was never for this host; the fragments of a datagram that goes, which are
- * freed one by one behind it; and, where the kernel gives no reason, the FIN in a queue that goes with its socket and multicast
- * that nobody here has joined. Whatever else has a reason is a drop.
+ * freed one by one behind it; the FIN in a queue that goes with its socket; and what kernels free without a reason although it
+ * served (network_drop_served). Whatever else has a reason is a drop.
  */
 #ifndef OBI_NETWORK_DROPS_H
 #define OBI_NETWORK_DROPS_H
@@ -148,6 +148,26 @@ static __always_inline bool network_drop_is_read(const struct network_drop *drop
 		NETWORK_REASON_IS(drop->reason, SKB_DROP_REASON_QUEUE_PURGE));
 }
 
+/*
+ * What kernels free without a reason although it served: multicast that nobody here has joined; ICMPv6 that was read (until v6.3);
+ * what has neither device nor socket any more, fragments of a datagram that was received or sent (a datagram's own free frees them
+ * so, until v6.3); and received segments, such as the last of a connection, where TCP gives its reasons whenever it drops (v5.19+).
+ */
+static __always_inline bool network_drop_served(const struct network_drop *drop)
+{
+	struct sk_buff *skb = drop->skb;
+
+	if (!network_drop_unspecified(drop->reason))
+		return false;
+	if (drop->multicast || drop->protocol == OBI_IPPROTO_ICMPV6)
+		return true;
+	if (drop->sk)
+		return false;
+	return !BPF_CORE_READ(skb, dev) ||
+	       (drop->protocol == OBI_IPPROTO_TCP &&
+		bpf_core_enum_value_exists(enum skb_drop_reason, SKB_DROP_REASON_TCP_FLAGS));
+}
+
 /* Whether something was lost that somebody wanted. */
 static __always_inline bool network_drop_counts(struct network_drop *drop)
 {
@@ -156,9 +176,7 @@ static __always_inline bool network_drop_counts(struct network_drop *drop)
 		return false;
 	if (network_drop_is_fragment(drop->skb) || !network_drop_is_ip(drop))
 		return false;
-	if (drop->multicast && network_drop_unspecified(drop->reason))
-		return false;
-	return !network_drop_is_read(drop);
+	return !network_drop_is_read(drop) && !network_drop_served(drop);
 }
 
 /* Segments that the packet stands for: the same sum, whether a card cuts it or the kernel. */

@@ -14,11 +14,14 @@ class TestNetworkContract(ProbeContract):
         "obi.network.io",
         "obi.network.conversation.packets",
         "obi.network.conversation.io",
+        "obi.network.drops",
+        "obi.network.dns.duration",
+        "obi.network.dns.anomalies",
         "view processes",
     )
 
     def settings(self):
-        return NetworkSettings(interfaces=("lo",))
+        return NetworkSettings(interfaces=("lo",), dns_timeout_s=0.05)
 
     def provoke(self):
         with (
@@ -29,3 +32,6 @@ class TestNetworkContract(ProbeContract):
             for _ in range(23):
                 other.sendto(b"x", one.getsockname())
                 one.recv(1)
+            # To nobody: dropped for want of a socket. A question, which comes to nothing, and what is no question.
+            other.sendto(b"\0\7\1\0\0\1\0\0\0\0\0\0\4test\0\0\1\0\1", ("127.53.53.53", 53))
+            other.sendto(b"x", ("127.53.53.53", 53))

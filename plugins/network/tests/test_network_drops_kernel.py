@@ -131,7 +131,8 @@ def test_sound_traffic_has_no_drops(probe, network, kind, unique):
     network.run("sound", unique("obisound"), kind, 50)
     after = drops(probe)
 
-    assert +(after - before) == {}
+    # A slow machine may send something twice: then one of the two is a drop, and the kernel says so.
+    assert {*+(after - before)} <= {("tcp", "tcp_old_data")}
 
 
 def test_what_is_for_other_stations_or_no_ip_packet_is_filtered(probe, network):
