@@ -77,10 +77,10 @@ class NetworkProbe(Probe):
         for name, port in zip(("network_min_port", "network_max_port"), local_ports(), strict=True):
             self.bpf.tune(name, port)
         late = (*modes.AT_INTERFACES.values(), modes.DROPS_BTF)
-        for program in mode.programs:
+        for program in self.chosen(mode).programs:
             if program.name not in late:
                 self.bpf.attach(program.name)
-        if modes.DROPS_BTF in (program.name for program in mode.programs) and modes.DROPS_BTF not in self.bpf.refused:
+        if self.runs(modes.DROPS_BTF):
             self.bpf.detach(modes.DROPS_TRACEPOINT)
             self.bpf.attach(modes.DROPS_BTF)
             if modes.DROPS_BTF in self.bpf.refused:
@@ -88,7 +88,7 @@ class NetworkProbe(Probe):
         if mode.name == modes.INTERFACES.name:
             self._chosen = Chosen(self._own.interfaces, modes.AT_INTERFACES)
             self._chosen.begin(self.bpf)
-        if modes.SEED not in self.bpf.refused:
+        if self.runs(modes.SEED):
             count = sum(1 for _ in self.bpf.iterate(modes.SEED))
             _log.debug("network: took in %d open sockets", count)
         self._look_at_sockets()

@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
-from obi_core import Constant, Entries, Live, LoadPlan, ProbeSettings, Seconds
+from obi_core import Constant, Entries, Live, LoadPlan, ProbeSettings, Seconds, Switch
 
 _PORTS: Final = ("none", "server", "all")
 """`enum network_ports_kept` in network_maps.h."""
@@ -22,6 +22,18 @@ def _listed(value: object) -> object:
 
 class NetworkSettings(ProbeSettings):
     """What the network probe looks at, and what it may use."""
+
+    drops: Annotated[bool, Switch("network_drop_btf"), Switch("network_drop_tp")] = Field(
+        True, description="Whether packets that the kernel throws away are counted, by its reason: skb:kfree_skb."
+    )
+    accepts: Annotated[bool, Switch("network_accept"), Switch("network_accept4")] = Field(
+        True,
+        description="Whether who accepts a connection owns its packets, not who listens: two system call exits, which cost"
+        " every call of the machine a few ns.",
+    )
+    existing: Annotated[bool, Switch("network_seed")] = Field(
+        True, description="Whether sockets that are older than the agent are given their owner."
+    )
 
     sample_every: Annotated[int, Live("network_sample_every", shed=True), Field(ge=1, le=1_000_000)] = Field(
         1, description="One packet in so many is counted, with that weight; 1: all."
