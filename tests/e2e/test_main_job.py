@@ -86,7 +86,7 @@ def samples(text, name, **labels):
 
 
 def test_the_agent_counts_known_connections_and_ends_cleanly_on_sigterm(start_obi, ports):
-    agent = start_obi("run", "--interval", "1s", *flags(ports))
+    agent = start_obi("run", "--interval", "1s", *flags(ports), OBI_HTTP__REQUIRED="tcp")
     wait_until(lambda: get(ports[0], "/ready"), "ready")
     first = get(ports[1], "/metrics")
     name = f"obimain{os.getpid() % 100000}"
@@ -165,7 +165,8 @@ def test_a_terminal_shows_the_process_and_its_peer_in_a_table_that_is_redrawn_in
 def test_metrics_reach_an_otlp_backend_that_is_named_on_the_command_line(start_obi, ports):
     name = f"obiotlp{os.getpid() % 100000}"
     with OtlpReceiver() as receiver:
-        agent = start_obi("run", "--interval", "1s", "--otlp-endpoint", receiver.http, *flags(ports))
+        command = ("run", "--interval", "1s", "--otlp-endpoint", receiver.http)
+        agent = start_obi(*command, *flags(ports), OBI_HTTP__REQUIRED="tcp")
         wait_until(lambda: get(ports[0], "/ready"), "ready")
         connect(name, 7)
         agent.send_signal(signal.SIGTERM)

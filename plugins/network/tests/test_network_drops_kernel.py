@@ -127,12 +127,16 @@ def test_an_offloaded_packet_is_as_many_drops_as_it_has_segments(full_probe, net
 
 @pytest.mark.parametrize("kind", ["4", "6"])
 def test_sound_traffic_has_no_drops(probe, network, kind, unique):
-    before = drops(probe)
-    network.run("sound", unique("obisound"), kind, 50)
-    after = drops(probe)
-
     # A slow machine may send something twice: then one of the two is a drop, and the kernel says so.
-    assert {*+(after - before)} <= {("tcp", "tcp_old_data")}
+    sound = {("tcp", "tcp_old_data")}
+    found = []
+    # Others on this machine may lose a packet meanwhile, but not each time.
+    while len(found) < 3 and (not found or not found[-1] <= sound):
+        before = drops(probe)
+        network.run("sound", unique("obisound"), kind, 50)
+        found.append({*+(drops(probe) - before)})
+
+    assert found[-1] <= sound, found
 
 
 def test_what_is_for_other_stations_or_no_ip_packet_is_filtered(probe, network):
