@@ -77,10 +77,11 @@ class NetworkProbe(Probe):
         for name, port in zip(("network_min_port", "network_max_port"), local_ports(), strict=True):
             self.bpf.tune(name, port)
         late = (*modes.AT_INTERFACES.values(), modes.DROPS_BTF)
-        for program in self.chosen(mode).programs:
-            if program.name not in late:
-                self.bpf.attach(program.name)
-        if self.runs(modes.DROPS_BTF):
+        names = [program.name for program in self.chosen(mode).programs]
+        for name in names:
+            if name not in late:
+                self.bpf.attach(name)
+        if modes.DROPS_BTF in names and self.runs(modes.DROPS_BTF):
             self.bpf.detach(modes.DROPS_TRACEPOINT)
             self.bpf.attach(modes.DROPS_BTF)
             if modes.DROPS_BTF in self.bpf.refused:
