@@ -45,9 +45,10 @@ static __always_inline bool network_listened(u8 transport, u16 port)
 
 static __always_inline u32 network_netns_now(void)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-
-	return BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf))
+		return bpf_get_current_task_btf()->nsproxy->net_ns->ns.inum;
+	return BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), nsproxy, net_ns,
+			     ns.inum);
 }
 
 static __always_inline void network_own(struct network_socket *socket)
@@ -84,7 +85,8 @@ static __always_inline int network_dialled(struct bpf_sock_addr *ctx)
 		OBI_LOSE(network_lost, NETWORK_LOST_SOCKET);
 		return 1;
 	}
-	network_own(socket);
+	if (socket->owner.tgid != bpf_get_current_pid_tgid() >> 32)
+		network_own(socket);
 	socket->role = NETWORK_ROLE_CLIENT;
 	socket->tracked = 0;
 	return 1;
@@ -161,13 +163,16 @@ struct network_syscall_exit {
 /* A descriptor that the current task just got from accept leads to the socket, and its cookie to the entry. */
 static __always_inline int network_accepting(long fd)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct file **files = BPF_CORE_READ(task, files, fdt, fd);
 	struct obi_owner owner;
 	struct file *file = 0;
 	struct socket *accepted;
+	struct file **files;
 	u64 cookie;
 
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf))
+		files = bpf_get_current_task_btf()->files->fdt->fd;
+	else
+		files = BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), files, fdt, fd);
 	if (fd < 0 || bpf_probe_read_kernel(&file, sizeof(file), files + fd))
 		return 0;
 	/* Only sockets come from accept; one of another family has no cookie, or one that no packet asks for. */
