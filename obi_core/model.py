@@ -10,36 +10,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from obi_core.reason import ProbeState, Reason
-
-__all__ = [
-    "API_VERSION",
-    "OUTCOMES",
-    "Account",
-    "Buckets",
-    "Column",
-    "Fold",
-    "Instrument",
-    "Kind",
-    "LoadPlan",
-    "LogEvent",
-    "Loss",
-    "Metric",
-    "Mode",
-    "Observation",
-    "Owner",
-    "Point",
-    "ProbeState",
-    "Program",
-    "Reason",
-    "Retired",
-    "Row",
-    "Severity",
-    "Span",
-    "View",
-    "Yielded",
-]  # fmt: skip
-
 API_VERSION: Final = (1, 0)
 """Version of the plugin contract, (major, minor). A plugin made for another major is refused."""
 
@@ -253,10 +223,7 @@ class Mode:
     name: str
     programs: tuple[Program, ...] = ()
     needs: tuple[str, ...] = ()
-    """What the host must have: `cap:bpf`, `btf` (the kernel's own), `types` (its own or a file), `bcc`, `tracefs`, `cgroup2`.
-
-    A mode that needs `bcc` is compiled on the node, by BCC; any other is CO-RE.
-    """
+    """What the host must have: `cap:bpf`, `cap:perfmon`, `btf`, `tracefs`, `cgroup2`."""
     loses: tuple[str, ...] = ()
     """Instruments and attributes that this mode cannot give; empty: nothing, the probe is not degraded."""
 
@@ -271,6 +238,43 @@ class LoadPlan:
     """First values of `OBI_LIVE` settings, by C name."""
     entries: Mapping[str, int]
     """`max_entries` by map name (bytes for a ring buffer); a map not named keeps what its source says."""
+
+
+class ProbeState(Enum):
+    """Where a probe stands in its life."""
+
+    DISCOVERED = "discovered"
+    LOADED = "loaded"
+    ATTACHED = "attached"
+    DETACHED = "detached"
+    UNSUPPORTED = "unsupported"
+    FAILED = "failed"
+    QUARANTINED = "quarantined"
+
+
+class Reason(Enum):
+    """Why a probe is in its state: a fixed set, for scripts and alerts. Free text goes into logs and `/status`."""
+
+    OK = "ok"
+    STARTING = "starting"
+    STOPPED = "stopped"
+    NO_BTF = "no_btf"
+    NO_TRACEFS = "no_tracefs"
+    NO_CGROUP2 = "no_cgroup2"
+    MISSING_CAPABILITY = "missing_capability"
+    HOOK_MISSING = "hook_missing"
+    LOAD_REFUSED = "load_refused"
+    ATTACH_REFUSED = "attach_refused"
+    OBJECT_MISSING = "object_missing"
+    OVER_BUDGET = "over_budget"
+    IMPORT_RAISED = "import_raised"
+    WRONG_TYPE = "wrong_type"
+    WRONG_API = "wrong_api"
+    DUPLICATE = "duplicate"
+    NOT_LISTED = "not_listed"
+    STEP_RAISED = "step_raised"
+    STEP_HUNG = "step_hung"
+    UNDECLARED = "undeclared"
 
 
 @dataclass(frozen=True, slots=True)

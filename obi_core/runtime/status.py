@@ -7,18 +7,6 @@ from obi_core.model import ProbeState, Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """A program that a mode can do without and has to."""
-
-    program: str
-    reason: Reason
-    detail: str
-    """One sentence: the kernel's answer."""
-    remedy: str
-    """The next step; empty if `detail` is all there is to say."""
-
-
-@dataclass(frozen=True, slots=True)
 class Attempt:
     """What came of one mode."""
 
@@ -31,10 +19,6 @@ class Attempt:
     """What the mode cannot give, what its refused optional programs would have given, and maps that had to be smaller."""
     memory: MapMemory | None = None
     """What its maps take; None if it was refused, or nobody asked."""
-    remedy: str = ""
-    """The next step after a refusal; empty if `detail` has it, or there is none."""
-    refused: tuple[Refused, ...] = ()
-    """Programs that it works without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +34,6 @@ class Status:
     """Free text, for logs and `/status` alone."""
     generation: int = 0
     """Counts every start of the probe and every mode tried."""
-    without_bpf: bool = False
-    """Whether its mode has no programs: its figures are the kernel's own, read now and then."""
     attempts: tuple[Attempt, ...] = ()
     """The modes tried at the last start, best first."""
 
@@ -76,7 +58,6 @@ class Status:
             "state": self.state.value,
             "reason": self.reason.value,
             "mode": self.mode,
-            "without_bpf": self.without_bpf,
             "loses": list(self.loses),
         }
 

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 LAYERS = (
-    ("errors", "reason", "model", "btf", "elf", "decode"),
+    ("errors", "model", "btf", "elf", "decode"),
     ("settings", "host"),
-    ("cgroups", "facts"),
+    ("cgroups",),
     ("kernel",),
     ("probe", "sink", "resolver", "hookspecs"),
     ("identity",),
