@@ -157,6 +157,7 @@ class Agent:
                 [resolver for plugin in usable for resolver in plugin.resolvers],
             ),
             series_limit=core.metrics.series_limit,
+            probe_series=core.budgets.series,
             series_idle_s=core.metrics.series_idle_s,
             series_ended_s=core.metrics.series_ended_s,
             bind_grace_s=core.metrics.bind_grace_s,
