@@ -25,6 +25,7 @@ from obi_core.model import ProbeState, Reason
 from obi_core.probe import Probe
 from obi_core.runtime.changes import tell
 from obi_core.runtime.diary import Diary
+from obi_core.runtime.governor import Governor
 from obi_core.runtime.health import routes
 from obi_core.runtime.http import HealthServer
 from obi_core.runtime.outputs import Outputs
@@ -71,6 +72,7 @@ class Agent:
         self._bus: Bus | None = None
         self._outputs: Outputs | None = None
         self._diary: Diary | None = None
+        self._governor: Governor | None = None
         self._http: HealthServer | None = None
         # A SimpleQueue, because its put may be called from a signal handler that interrupts its get.
         self._inbox: queue.SimpleQueue[Status | None] = queue.SimpleQueue()
@@ -128,6 +130,7 @@ class Agent:
                 }
                 for status in self.statuses()
             },
+            "budgets": self._governor.document() if self._governor else {},
             "sinks": list(self._outputs.names) if self._outputs else [],
             "not_listed": [plugin.name for plugin in self._plugins if plugin.reason is Reason.NOT_LISTED],
         }
@@ -176,7 +179,10 @@ class Agent:
             self._host,
         )
         self._http.start()
-        bus.add_own(OwnMetrics(self._host, self.statuses, lambda: {runner.name: runner.tally for runner in self._runners}))
+        governor = self._governor = Governor.on(self._host, core.budgets, self._runners, bus)
+        tallies = {runner.name: runner.tally for runner in self._runners}
+        bus.add_own(OwnMetrics(self._host, self.statuses, lambda: tallies, governor.kernel_s))
+        bus.add_own(governor.metrics)
         bus.start()
         self._outputs.start(bus)
         for runner in self._runners:
@@ -228,6 +234,8 @@ class Agent:
             self._note(status)
         for runner in self._runners:
             runner.check()
+        if self._governor:
+            self._governor.turn()
         if not self._began and self._inbox.empty():
             states = {runner.status.state for runner in self._runners}
             if states == {ProbeState.UNSUPPORTED}:
@@ -270,6 +278,8 @@ class Agent:
             """Seconds until only this share of the deadline is left for what comes later."""
             return max(0.0, until - share * whole - time.monotonic())
 
+        if self._governor:
+            self._governor.stop()
         for runner in self._runners:
             runner.finish()
         for runner in self._runners:

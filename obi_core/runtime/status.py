@@ -36,6 +36,10 @@ class Status:
     """Counts every start of the probe and every mode tried."""
     attempts: tuple[Attempt, ...] = ()
     """The modes tried at the last start, best first."""
+    sheds: tuple[str, ...] = ()
+    """Steps taken so that it costs less, the first one first."""
+    over: str = ""
+    """The budget that the last of them was taken for."""
 
     @property
     def active(self) -> bool:
@@ -59,6 +63,7 @@ class Status:
             "reason": self.reason.value,
             "mode": self.mode,
             "loses": list(self.loses),
+            **({"sheds": {"budget": self.over, "steps": list(self.sheds)}} if self.sheds else {}),
         }
 
     def full(self) -> dict[str, object]:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from obi_core.model import ProbeState, Reason, Yielded
+from obi_core.model import Mode, ProbeState, Reason, Yielded
 from obi_core.probe import Probe
 from obi_core.runtime.attempt import begin
 from obi_core.runtime.declared import Declared, UndeclaredError
+from obi_core.runtime.orders import AnewError, Orders
 from obi_core.runtime.plan import Plan, Tally
 from obi_core.runtime.status import Attempt, Status
 from obi_core.runtime.strangers import said
@@ -57,6 +58,9 @@ class Worker:
         self._measured_at = 0.0
         self.tally = Tally()
         self.probe: Probe | None = None
+        self._mode: Mode | None = None
+        self.orders = Orders(plan.settings, plan.interval_s, plan.budgets.sampling_steps if plan.budgets else 0)
+        """What the governor asks for."""
         self.halt = threading.Event()
         """Set: collect a last time, then wait for `release`."""
         self.collected = threading.Event()
@@ -82,6 +86,8 @@ class Worker:
 
     def _life(self) -> bool:
         """One start and what follows; whether it was the last."""
+        if self.orders.paused:
+            return self._pause()
         try:
             probe = self._start()
             if probe is None:
@@ -90,6 +96,9 @@ class Worker:
             while not self._until_due(probe):
                 self._collect(probe)
             self._finish(probe)
+        except AnewError:
+            self._free()
+            return False
         except UndeclaredError as error:
             return self._give_up(Reason.UNDECLARED, str(error))
         except AbandonedError:
@@ -103,13 +112,16 @@ class Worker:
         for mode in self._plan.probe.modes_for(self._plan.settings):
             self._say(ProbeState.DISCOVERED, Reason.STARTING, generation=self.generation + 1, attempts=tuple(attempts))
             with self._watch.step("construct", self._plan.step_deadline_s):
-                probe = self.probe = self._plan.probe(self._plan.settings)
+                probe = self.probe = self._plan.probe(self.orders.settings)
             if self._plan.ages is not None:
                 probe.ages = self._plan.ages()
             attempt = begin(probe, mode, self._plan.loader, self._plan.host, self._step, budgets=self._plan.budgets)
             attempts.append(attempt)
             if attempt.ok:
                 self._plan.outlet.register(self._name, self._plan.scope, self._plan.probe.instruments, self._plan.probe.views)
+                self._mode = mode
+                with self._watch.step("shed", self._plan.step_deadline_s):
+                    self.orders.resume(probe)
                 why = "; ".join(filter(None, (refusals(attempts), attempt.detail)))
                 self._say(ProbeState.ATTACHED, Reason.OK, why, mode.name, attempt.loses, attempts=tuple(attempts))
                 return probe
@@ -154,15 +166,39 @@ class Worker:
 
     def _until_due(self, probe: Probe) -> bool:
         """Wait for the next collection and drain meanwhile; whether to stop instead."""
-        due = self._began + self._plan.interval_s
+        due = self._began + self.orders.interval_s
         while (left := due - self._plan.clock()) > 0:
             if self._plan.wait(self.halt, min(left, TURN_S)):
                 return True
+            if self.orders.given.is_set():
+                self._obey(probe)
+                due = self._began + self.orders.interval_s
             if self._plan.outlet.wanted(self._name):
                 return False
             if self._declared.drains and self._plan.clock() < due:
                 self._drain(probe)
         return self.halt.is_set()
+
+    def _obey(self, probe: Probe | None) -> None:
+        """Carry out what the governor asks for, and say so."""
+        try:
+            with self._watch.step("shed", self._plan.step_deadline_s):
+                changed = self.orders.obey(probe, self._mode, self.generation, self._plan.clock, self._declared.events)
+        finally:
+            self._status = replace(self._status, **self.orders.told)
+        if changed:
+            self._report(self._status)
+
+    def _pause(self) -> bool:
+        """Wait for the governor to let the probe run again; whether the agent ends instead."""
+        self._say(ProbeState.DETACHED, Reason.OVER_BUDGET)
+        while not self._plan.wait(self.halt, TURN_S):
+            if self.orders.given.is_set():
+                try:
+                    self._obey(None)
+                except AnewError:
+                    return False
+        return True
 
     def _finish(self, probe: Probe) -> None:
         self._collect(probe)

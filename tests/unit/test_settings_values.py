@@ -124,5 +124,5 @@ def test_a_share_is_a_percentage_or_a_number(text, value):
 
 @pytest.mark.parametrize("text", ["5 percent", "%", "", True, None, "-5%"])
 def test_what_is_no_share_is_refused(text):
-    with pytest.raises(ValueError, match="must be a share, such as 5% or 0.05"):
+    with pytest.raises(ValueError, match=r"must be a share, such as 5% or 0\.05"):
         share(text)
