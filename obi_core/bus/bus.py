@@ -35,11 +35,10 @@ class Bus:
     Args:
         resolver: Says who an owner is; called on the bus thread only.
         series_limit: Series per metric.
-        probe_series: Series per probe.
         bind_grace_s: Longest wait for a late identity, s.
         series_idle_s: A series that no kernel row feeds for so long is dropped, s.
         series_ended_s: The same where its owner has ended too, s.
-        limits: Everything else that is bounded; the five above override it.
+        limits: Everything else that is bounded; the four above override it.
         clock: Reads both clocks.
     """
 
@@ -48,7 +47,6 @@ class Bus:
         resolver: Resolver,
         *,
         series_limit: int = 2_000,
-        probe_series: int = 20_000,
         bind_grace_s: float = 5.0,
         series_idle_s: float = 3_600.0,
         series_ended_s: float = 120.0,
@@ -58,7 +56,6 @@ class Bus:
         chosen = replace(
             limits or Limits(),
             series=series_limit,
-            probe_series=probe_series,
             bind_grace_s=bind_grace_s,
             series_idle_s=series_idle_s,
             series_ended_s=series_ended_s,
