@@ -3,8 +3,8 @@
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from obi_core.host import Host
@@ -69,6 +69,8 @@ class Tally:
     collect_s: float = 0.0
     """Duration of the last collection."""
     map_bytes: int = 0
+    fill: Mapping[str, float] = field(default_factory=dict)
+    """How full each map is, from 0 to 1; counted about once a minute."""
     cpu_s: float = 0.0
     """CPU time of the thread."""
     reattached: int = 0

@@ -7,7 +7,7 @@ agent's thread (`runner`), and this thread, should it ever come back, frees what
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -40,12 +40,13 @@ def refusals(attempts: Sequence[Attempt]) -> str:
     return "; ".join(f"{', '.join(names)}: {detail}" for detail, names in modes.items())
 
 
-def _map_bytes(probe: Probe) -> int:
+def _maps(probe: Probe) -> tuple[int, Mapping[str, float]]:
+    """Memory of a probe's maps, bytes, and how full each is."""
     try:
         bpf = probe.bpf
     except RuntimeError:  # a probe without a BPF object
-        return 0
-    return sum(entry.memory_bytes for entry in bpf.maps())
+        return 0, {}
+    return sum(entry.memory_bytes for entry in bpf.maps()), bpf.fill()
 
 
 class Worker:
@@ -151,7 +152,7 @@ class Worker:
             self._plan.collected(self._name, self.tally.collect_s, len(batch))
         if not self._measured_at or now - self._measured_at >= MEASURE_EVERY_S:
             self._measured_at = now
-            self.tally.map_bytes = _map_bytes(probe)
+            self.tally.map_bytes, self.tally.fill = _maps(probe)
         self.tally.cpu_s = time.thread_time()
 
     def _drain(self, probe: Probe) -> None:
@@ -245,7 +246,7 @@ class Worker:
             problem = f"detach raised {said(error)}"
         finally:
             self._plan.outlet.end(self._name, self.generation)
-        self.tally.map_bytes = 0
+        self.tally.map_bytes, self.tally.fill = 0, {}
         return problem
 
     def _say(
