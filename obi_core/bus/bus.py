@@ -206,10 +206,6 @@ class Bus:
                 _log.exception("a provider of own metrics raised; its metrics are missing")
         return (*self._snapshot, *self._bus_metrics, *own)
 
-    def series(self) -> Mapping[str, int]:
-        """Series kept now, by probe. From any thread."""
-        return {name: number for name, number, _ in self._table.sizes()}
-
     def views(self) -> Sequence[View]:
         """Views of the registered probes."""
         return self._views.all()

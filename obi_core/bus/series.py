@@ -1,6 +1,6 @@
 """Series: one value per attribute set of one instrument, and the bounded set of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -51,13 +51,10 @@ class SeriesSet:
         scope: The plugin's distribution.
         limit: Series beside the overflow series.
         now: Moment of registration: the start of the headline series.
-        room: Whether the probe may have another series.
     """
 
-    def __init__(
-        self, instrument: Instrument, scope: str, limit: int, now: Moment, room: Callable[[], bool] = lambda: True
-    ) -> None:
-        self.instrument, self.scope, self._limit, self._room = instrument, scope, limit, room
+    def __init__(self, instrument: Instrument, scope: str, limit: int, now: Moment) -> None:
+        self.instrument, self.scope, self._limit = instrument, scope, limit
         self.overflowed = 0
         """Keys that were bound to the overflow series."""
         self.changed = True
@@ -86,7 +83,7 @@ class SeriesSet:
         """Find the series with these attributes, make it, or fall back to the overflow series when the set is full."""
         series = self._series.get(attributes)
         if series is None:
-            if len(self._series) < self._limit and self._room():
+            if len(self._series) < self._limit:
                 series = self._series[attributes] = Series(attributes, self.zero(), now)
             else:
                 self.overflowed += 1

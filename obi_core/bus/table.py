@@ -18,8 +18,6 @@ class Limits:
 
     series: int = 2_000
     """Series of one metric, beside its overflow series."""
-    probe_series: int = 20_000
-    """Series of one probe, beside the overflow series of its metrics."""
     keys: int = 131_072
     """Kernel rows of one instrument that are remembered."""
     waiting: int = 16_384
@@ -73,13 +71,7 @@ class SeriesTable:
         if probe in self._probes:
             return
         check_instruments(probe, instruments)
-        sets: dict[str, SeriesSet] = {}
-
-        def room() -> bool:
-            return sum(map(len, sets.values())) < self._limits.probe_series
-
-        sets.update({i.name: SeriesSet(i, scope, self._limits.series, now, room) for i in instruments})
-        self._probes[probe] = _Probe(sets)
+        self._probes[probe] = _Probe({i.name: SeriesSet(i, scope, self._limits.series, now) for i in instruments})
 
     def apply(self, probe: str, generation: int, batch: Sequence[Yielded], now: Moment) -> list[Other]:
         """Fold a batch into the series; a generation that has ended is not listened to.
@@ -135,7 +127,7 @@ class SeriesTable:
         """Give name, series and overflowed keys of each probe."""
         return [
             (name, sum(map(len, state.sets.values())), sum(series.overflowed for series in state.sets.values()))
-            for name, state in list(self._probes.items())
+            for name, state in self._probes.items()
         ]
 
     def taken(self) -> dict[str, int]:

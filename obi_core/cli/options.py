@@ -27,14 +27,11 @@ class Flag:
 
 PLUGINS: Final = Flag("--plugins", "agent.plugins", "A,B", "probes to run (default: every built-in probe that is installed)")
 LOG_LEVEL: Final = Flag("--log-level", "agent.log_level", "LEVEL", "debug, info, warning or error (default: info)")
-HTTP_LISTEN: Final = Flag(
-    "--http-listen", "http.listen", "HOST:PORT", "where health and readiness are served (default: 127.0.0.1:8080)"
-)
 RUN: Final = (
     PLUGINS,
     Flag("--interval", "agent.interval_s", "TIME", "time between two collections, such as 2s or 500ms (default: 10s)"),
     Flag("--metrics-listen", "metrics.listen", "HOST:PORT", "where Prometheus text is served (default: 127.0.0.1:9090)"),
-    HTTP_LISTEN,
+    Flag("--http-listen", "http.listen", "HOST:PORT", "where health and readiness are served (default: 127.0.0.1:8080)"),
     Flag(
         "--otlp-endpoint",
         "otlp.endpoint",

@@ -74,15 +74,8 @@ class BpfObject(Protocol):
         Attaching twice to one place is once.
         """
 
-    def detach(self, program: str, to: str = "") -> tuple[str, ...]:
-        """Detach one program, from one place or from all; it stays loaded. Idempotent.
-
-        Returns:
-            The places that it was attached to, as `attach` takes them.
-        """
-
-    def lost(self) -> Iterable[tuple[str, str]]:
-        """Programs that somebody else has detached, each with its place as `attach` takes it; they may be attached again."""
+    def detach(self, program: str, to: str = "") -> None:
+        """Detach one program, from one place or from all; it stays loaded. Idempotent."""
 
     def sever(self) -> None:
         """Close link descriptors only. Safe from another thread than the worker's."""
@@ -92,9 +85,6 @@ class BpfObject(Protocol):
 
     def maps(self) -> Iterable[MapStats]:
         """Size of every map."""
-
-    def fill(self) -> Mapping[str, float]:
-        """How full each map is that can be, from 0 to 1. Costs a read of them all."""
 
     def close(self) -> None:
         """Detach everything, free ring buffers, close every descriptor. Idempotent. Worker thread only."""

@@ -167,24 +167,13 @@ class KernelObject:
         link.close()
         raise AttachError("attached too late: the probe's links were closed", program=program, section=loaded.section)
 
-    def detach(self, program: str, to: str = "") -> tuple[str, ...]:
-        """Detach one program, from one place or from all; it stays loaded. Idempotent. Gives the places it was attached to."""
+    def detach(self, program: str, to: str = "") -> None:
+        """Detach one program, from one place or from all; it stays loaded. Idempotent."""
         with self._links_lock:
             places = [place for place in self._links if place[0] == program and to in ("", place[1])]
             links = [self._links.pop(place) for place in places]
         for link in links:
             link.close()
-        return tuple(where for _, where in places)
-
-    def lost(self) -> tuple[tuple[str, str], ...]:
-        """Programs that somebody else has detached, or whose cgroup or interface is gone: (name, place)."""
-        with self._links_lock:
-            gone = {place: link for place, link in self._links.items() if not link.attached}
-            for place in gone:
-                del self._links[place]
-        for link in gone.values():
-            link.close()
-        return tuple(gone)
 
     def sever(self) -> None:
         """Close link descriptors only, for good. Safe from any thread: nothing that another thread reads is freed."""
@@ -203,11 +192,6 @@ class KernelObject:
         """Size of every map."""
         for name, loaded in self._maps.items():
             yield map_stats(name, loaded.fd, loaded.max_entries)
-
-    def fill(self) -> dict[str, float]:
-        """How full each map is that can be, from 0 to 1."""
-        counted = ((name, each.entries(), each.max_entries) for name, each in self._maps.items())
-        return {name: entries / most for name, entries, most in counted if entries is not None and most}
 
     def close(self) -> None:
         """Detach everything, free ring buffers, close every descriptor. Idempotent. Worker thread only."""

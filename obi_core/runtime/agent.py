@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint
 from typing import Final
 
-from obi_core.bus import Bus, Limits
+from obi_core.bus import Bus
 from obi_core.cgroups import Cgroups
 from obi_core.errors import ConfigError, HostError, PluginError
 from obi_core.host import Host
 from obi_core.identity import Both, CgroupResolver, ProcessResolver, resource_attributes
+from obi_core.identity.resource import agent_version
 from obi_core.kernel.ages import RowAges
 from obi_core.kernel.base import Loader
 from obi_core.kernel.node import node_constants
@@ -24,10 +25,6 @@ from obi_core.model import ProbeState, Reason
 from obi_core.probe import Probe
 from obi_core.runtime.changes import tell
 from obi_core.runtime.diary import Diary
-from obi_core.runtime.document import everything
-from obi_core.runtime.flood import FloodGuard
-from obi_core.runtime.footprint import memory_bytes
-from obi_core.runtime.governor import Governor
 from obi_core.runtime.health import routes
 from obi_core.runtime.http import HealthServer
 from obi_core.runtime.outputs import Outputs
@@ -74,8 +71,6 @@ class Agent:
         self._bus: Bus | None = None
         self._outputs: Outputs | None = None
         self._diary: Diary | None = None
-        self._governor: Governor | None = None
-        self._flood = FloodGuard(settings.core.budgets.memory // 2, lambda: memory_bytes(host))
         self._http: HealthServer | None = None
         # A SimpleQueue, because its put may be called from a signal handler that interrupts its get.
         self._inbox: queue.SimpleQueue[Status | None] = queue.SimpleQueue()
@@ -118,15 +113,24 @@ class Agent:
 
     def status(self) -> Mapping[str, object]:
         """Everything, JSON-ready; free text included."""
-        return everything(
-            self._host,
-            self._plugins,
-            self.statuses(),
-            {runner.name: runner.tally for runner in self._runners},
-            self._bus.losses() if self._bus else {},
-            self._governor.document() if self._governor else {},
-            self._outputs.names if self._outputs else (),
-        )
+        by_name = {plugin.name: plugin for plugin in self._plugins if plugin.reason is not Reason.NOT_LISTED}
+        losses: dict[str, dict[str, int]] = {}
+        for (probe, place), number in (self._bus.losses() if self._bus else {}).items():
+            losses.setdefault(probe, {})[place] = number
+        return {
+            "version": agent_version(),
+            "probes": {
+                status.probe: {
+                    "dist": by_name[status.probe].dist,
+                    "version": by_name[status.probe].version,
+                    **status.full(),
+                    "lost": losses.get(status.probe, {}),
+                }
+                for status in self.statuses()
+            },
+            "sinks": list(self._outputs.names) if self._outputs else [],
+            "not_listed": [plugin.name for plugin in self._plugins if plugin.reason is Reason.NOT_LISTED],
+        }
 
     def _start(self) -> None:
         core = self._settings.core
@@ -153,7 +157,6 @@ class Agent:
                 [resolver for plugin in usable for resolver in plugin.resolvers],
             ),
             series_limit=core.metrics.series_limit,
-            limits=Limits(probe_series=core.budgets.series),
             series_idle_s=core.metrics.series_idle_s,
             series_ended_s=core.metrics.series_ended_s,
             bind_grace_s=core.metrics.bind_grace_s,
@@ -172,10 +175,7 @@ class Agent:
             self._host,
         )
         self._http.start()
-        governor = self._governor = Governor.on(self._host, core.budgets, self._runners, bus)
-        tallies = {runner.name: runner.tally for runner in self._runners}
-        bus.add_own(OwnMetrics(self._host, self.statuses, lambda: tallies, governor.kernel_s))
-        bus.add_own(governor.metrics)
+        bus.add_own(OwnMetrics(self._host, self.statuses, lambda: {runner.name: runner.tally for runner in self._runners}))
         bus.start()
         self._outputs.start(bus)
         for runner in self._runners:
@@ -227,9 +227,6 @@ class Agent:
             self._note(status)
         for runner in self._runners:
             runner.check()
-        self._flood.check(self._runners)
-        if self._governor:
-            self._governor.turn()
         if not self._began and self._inbox.empty():
             states = {runner.status.state for runner in self._runners}
             if states == {ProbeState.UNSUPPORTED}:
@@ -272,8 +269,6 @@ class Agent:
             """Seconds until only this share of the deadline is left for what comes later."""
             return max(0.0, until - share * whole - time.monotonic())
 
-        if self._governor:
-            self._governor.stop()
         for runner in self._runners:
             runner.finish()
         for runner in self._runners:

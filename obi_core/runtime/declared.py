@@ -21,8 +21,8 @@ from obi_core.model import (
 from obi_core.probe import Probe
 from obi_core.runtime.strangers import is_a, shown
 
-MOST: Final = 200_000
-"""Entries of one collection, some 100 MB; a probe that yields more floods."""
+MOST: Final = 500_000
+"""Entries of one collection; a probe that yields more floods."""
 
 
 class UndeclaredError(Exception):
@@ -37,8 +37,6 @@ class Declared:
         self._views = {id(view): view for view in probe.views}
         self.drains = probe.drain is not Probe.drain
         """Whether the probe has events between collections."""
-        self.events = 0
-        """Spans and log events taken."""
 
     def collection(self, probe: Probe) -> list[Yielded]:
         """Take one collection: what `collect` yields, queued events, rows that ended, what was not decoded; see `gather`."""
@@ -90,7 +88,6 @@ class Declared:
         return batch
 
     def _event(self, item: object, step: str) -> None:
-        self.events += isinstance(item, Span | LogEvent)
         match item:
             case Loss():
                 whole = is_a(item.cause, str) and is_a(item.count, int)

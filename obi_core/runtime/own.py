@@ -27,7 +27,6 @@ class OwnMetrics:
         host: This node; its `/proc/self` is the agent.
         statuses: Where every plugin stands.
         tallies: What each worker has done, by probe.
-        kernel_s: CPU time in the kernel, by probe.
         clock: ns, realtime.
     """
 
@@ -36,11 +35,9 @@ class OwnMetrics:
         host: Host,
         statuses: Callable[[], Iterable[Status]],
         tallies: Callable[[], Mapping[str, Tally]],
-        kernel_s: Callable[[], Mapping[str, float]] = dict,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._host, self._statuses, self._tallies, self._clock = host, statuses, tallies, clock
-        self._kernel_s = kernel_s
         ticks = host.process_start_ticks(os.getpid())
         self._start_ns = clock() if ticks is None else host.boot_epoch_ns() + ticks * 1_000_000_000 // _TICKS
 
@@ -74,12 +71,6 @@ class OwnMetrics:
             ),
             metric("obi_probe_restarts_total", Kind.COUNTER, "Starts after the first.", per_probe(lambda t: t.restarts)),
             metric(
-                "obi_probe_reattached_total",
-                Kind.COUNTER,
-                "Programs that somebody else had detached, and that were attached again.",
-                per_probe(lambda t: t.reattached),
-            ),
-            metric(
                 "obi_probe_collect_seconds",
                 Kind.GAUGE,
                 "Duration of the last collection.",
@@ -87,23 +78,13 @@ class OwnMetrics:
             ),
             metric("obi_probe_map_bytes", Kind.GAUGE, "Kernel memory of the probe's maps.", per_probe(lambda t: t.map_bytes)),
             metric(
-                "obi_probe_map_fill_ratio",
-                Kind.GAUGE,
-                "How full each map of the probe is that can be full.",
-                [({"probe": name, "map": each}, ratio) for name, tally in tallies for each, ratio in tally.fill.items()],
-            ),
-            metric(
                 "obi_probe_cpu_seconds_total",
                 Kind.COUNTER,
-                "CPU time of the probe's own thread, and of its programs in the kernel, estimated from short measurements.",
-                [
-                    *(({"probe": name, "side": "user"}, tally.cpu_s) for name, tally in tallies),
-                    *(({"probe": name, "side": "kernel"}, seconds) for name, seconds in sorted(self._kernel_s().items())),
-                ],
+                "CPU time of the probe's own thread.",
+                [({"probe": name, "side": "user"}, tally.cpu_s) for name, tally in tallies],
             ),
             metric("obi_process_cpu_seconds_total", Kind.COUNTER, "CPU time of the agent.", [({}, time.process_time())]),
             metric("obi_process_resident_memory_bytes", Kind.GAUGE, "Resident memory of the agent.", [({}, self._resident())]),
-            metric("obi_clock_seconds", Kind.GAUGE, "This node's clock, in seconds since 1970.", [({}, now / 1e9)]),
             metric(
                 "obi_process_start_time_seconds",
                 Kind.GAUGE,

@@ -1,10 +1,9 @@
 """What one worker is to run and with what, and what it has done."""
 
-import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from obi_core.host import Host
@@ -57,8 +56,6 @@ class Plan:
     """What the probe may cost; None: unbounded."""
     ages: Callable[[], RowAges] | None = None
     """Makes what ends the rows of one generation; None: they stay."""
-    jitter: Callable[[], float] = random.random
-    """From 0 to 1: how much longer, of a quarter, each wait after a failure is."""
 
 
 @dataclass(slots=True)
@@ -69,11 +66,7 @@ class Tally:
     collect_s: float = 0.0
     """Duration of the last collection."""
     map_bytes: int = 0
-    fill: Mapping[str, float] = field(default_factory=dict)
-    """How full each map is, from 0 to 1; counted about once a minute."""
     cpu_s: float = 0.0
     """CPU time of the thread."""
-    reattached: int = 0
-    """Programs that somebody else had detached, and that were attached again."""
     failures: int = 0
     """Failed starts and collections in a row."""

@@ -36,10 +36,6 @@ class Status:
     """Counts every start of the probe and every mode tried."""
     attempts: tuple[Attempt, ...] = ()
     """The modes tried at the last start, best first."""
-    sheds: tuple[str, ...] = ()
-    """Steps taken so that it costs less, the first one first."""
-    over: str = ""
-    """The budget that the last of them was taken for."""
 
     @property
     def active(self) -> bool:
@@ -63,7 +59,6 @@ class Status:
             "reason": self.reason.value,
             "mode": self.mode,
             "loses": list(self.loses),
-            **({"sheds": {"budget": self.over, "steps": list(self.sheds)}} if self.sheds else {}),
         }
 
     def full(self) -> dict[str, object]:
@@ -79,7 +74,6 @@ class Status:
                     "reason": attempt.reason.value,
                     "detail": attempt.detail,
                     "loses": list(attempt.loses),
-                    **({"map_memory": attempt.memory.document()} if attempt.memory is not None else {}),
                 }
                 for attempt in self.attempts
             ],

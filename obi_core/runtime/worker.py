@@ -7,16 +7,14 @@ agent's thread (`runner`), and this thread, should it ever come back, frees what
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from obi_core.model import Mode, ProbeState, Reason, Yielded
+from obi_core.model import ProbeState, Reason, Yielded
 from obi_core.probe import Probe
-from obi_core.runtime.attachments import reattach
 from obi_core.runtime.attempt import begin
 from obi_core.runtime.declared import Declared, UndeclaredError
-from obi_core.runtime.orders import AnewError, Orders
 from obi_core.runtime.plan import Plan, Tally
 from obi_core.runtime.status import Attempt, Status
 from obi_core.runtime.strangers import said
@@ -40,13 +38,12 @@ def refusals(attempts: Sequence[Attempt]) -> str:
     return "; ".join(f"{', '.join(names)}: {detail}" for detail, names in modes.items())
 
 
-def _maps(probe: Probe) -> tuple[int, Mapping[str, float]]:
-    """Memory of a probe's maps, bytes, and how full each is."""
+def _map_bytes(probe: Probe) -> int:
     try:
         bpf = probe.bpf
     except RuntimeError:  # a probe without a BPF object
-        return 0, {}
-    return sum(entry.memory_bytes for entry in bpf.maps()), bpf.fill()
+        return 0
+    return sum(entry.memory_bytes for entry in bpf.maps())
 
 
 class Worker:
@@ -60,9 +57,6 @@ class Worker:
         self._measured_at = 0.0
         self.tally = Tally()
         self.probe: Probe | None = None
-        self._mode: Mode | None = None
-        self.orders = Orders(plan.settings, plan.interval_s, plan.budgets.sampling_steps if plan.budgets else 0)
-        """What the governor asks for."""
         self.halt = threading.Event()
         """Set: collect a last time, then wait for `release`."""
         self.collected = threading.Event()
@@ -88,8 +82,6 @@ class Worker:
 
     def _life(self) -> bool:
         """One start and what follows; whether it was the last."""
-        if self.orders.paused:
-            return self._pause()
         try:
             probe = self._start()
             if probe is None:
@@ -98,9 +90,6 @@ class Worker:
             while not self._until_due(probe):
                 self._collect(probe)
             self._finish(probe)
-        except AnewError:
-            self._free()
-            return False
         except UndeclaredError as error:
             return self._give_up(Reason.UNDECLARED, str(error))
         except AbandonedError:
@@ -114,16 +103,13 @@ class Worker:
         for mode in self._plan.probe.modes_for(self._plan.settings):
             self._say(ProbeState.DISCOVERED, Reason.STARTING, generation=self.generation + 1, attempts=tuple(attempts))
             with self._watch.step("construct", self._plan.step_deadline_s):
-                probe = self.probe = self._plan.probe(self.orders.settings)
+                probe = self.probe = self._plan.probe(self._plan.settings)
             if self._plan.ages is not None:
                 probe.ages = self._plan.ages()
             attempt = begin(probe, mode, self._plan.loader, self._plan.host, self._step, budgets=self._plan.budgets)
             attempts.append(attempt)
             if attempt.ok:
                 self._plan.outlet.register(self._name, self._plan.scope, self._plan.probe.instruments, self._plan.probe.views)
-                self._mode = mode
-                with self._watch.step("shed", self._plan.step_deadline_s):
-                    self.orders.resume(probe)
                 why = "; ".join(filter(None, (refusals(attempts), attempt.detail)))
                 self._say(ProbeState.ATTACHED, Reason.OK, why, mode.name, attempt.loses, attempts=tuple(attempts))
                 return probe
@@ -143,7 +129,6 @@ class Worker:
         self._began = self._plan.clock()
         probe.wanted = self._plan.outlet.wanted(self._name)
         with self._watch.step("collect", self._plan.collect_deadline_s):
-            self.tally.reattached += reattach(probe)
             batch = self._declared.collection(probe)
         self._publish(batch, whole=True)
         now = self._plan.clock()
@@ -152,7 +137,7 @@ class Worker:
             self._plan.collected(self._name, self.tally.collect_s, len(batch))
         if not self._measured_at or now - self._measured_at >= MEASURE_EVERY_S:
             self._measured_at = now
-            self.tally.map_bytes, self.tally.fill = _maps(probe)
+            self.tally.map_bytes = _map_bytes(probe)
         self.tally.cpu_s = time.thread_time()
 
     def _drain(self, probe: Probe) -> None:
@@ -169,39 +154,15 @@ class Worker:
 
     def _until_due(self, probe: Probe) -> bool:
         """Wait for the next collection and drain meanwhile; whether to stop instead."""
-        due = self._began + self.orders.interval_s
+        due = self._began + self._plan.interval_s
         while (left := due - self._plan.clock()) > 0:
             if self._plan.wait(self.halt, min(left, TURN_S)):
                 return True
-            if self.orders.given.is_set():
-                self._obey(probe)
-                due = self._began + self.orders.interval_s
             if self._plan.outlet.wanted(self._name):
                 return False
             if self._declared.drains and self._plan.clock() < due:
                 self._drain(probe)
         return self.halt.is_set()
-
-    def _obey(self, probe: Probe | None) -> None:
-        """Carry out what the governor asks for, and say so."""
-        try:
-            with self._watch.step("shed", self._plan.step_deadline_s):
-                changed = self.orders.obey(probe, self._mode, self.generation, self._plan.clock, self._declared.events)
-        finally:
-            self._status = replace(self._status, **self.orders.told)
-        if changed:
-            self._report(self._status)
-
-    def _pause(self) -> bool:
-        """Wait for the governor to let the probe run again; whether the agent ends instead."""
-        self._say(ProbeState.DETACHED, Reason.OVER_BUDGET)
-        while not self._plan.wait(self.halt, TURN_S):
-            if self.orders.given.is_set():
-                try:
-                    self._obey(None)
-                except AnewError:
-                    return False
-        return True
 
     def _finish(self, probe: Probe) -> None:
         self._collect(probe)
@@ -218,9 +179,8 @@ class Worker:
         if self.tally.failures > len(BACKOFF_S):
             return self._give_up(Reason.STEP_RAISED, f"{detail} ({self.tally.failures} times in a row)")
         problem = self._free()
-        # Longer by chance, so that the agents of a hundred nodes do not all try at once.
-        delay = BACKOFF_S[self.tally.failures - 1] * (1 + self._plan.jitter() / 4)
-        self._say(ProbeState.FAILED, Reason.STEP_RAISED, f"{detail}{problem and f'; {problem}'}; next try in {delay:.3g} s")
+        delay = BACKOFF_S[self.tally.failures - 1]
+        self._say(ProbeState.FAILED, Reason.STEP_RAISED, f"{detail}{problem and f'; {problem}'}; next try in {delay:g} s")
         return self._plan.wait(self.halt, delay)
 
     def _give_up(self, reason: Reason, detail: str) -> bool:
@@ -246,7 +206,7 @@ class Worker:
             problem = f"detach raised {said(error)}"
         finally:
             self._plan.outlet.end(self._name, self.generation)
-        self.tally.map_bytes, self.tally.fill = 0, {}
+        self.tally.map_bytes = 0
         return problem
 
     def _say(

@@ -13,7 +13,7 @@ from obi_core.settings.core import (
     ResourceSettings,
 )
 from obi_core.settings.loading import Settings, load_settings
-from obi_core.settings.markers import Constant, Entries, Live, Marker, OptIn, Switch
+from obi_core.settings.markers import Constant, Entries, Live, Marker, Switch
 from obi_core.settings.origin import Origin, Place
 from obi_core.settings.otlp import SIGNALS, Export, OtlpMetricsSettings, OtlpSettings, Signal, SpoolSettings
 from obi_core.settings.probe import ProbeSettings, sized_by
@@ -37,7 +37,6 @@ __all__ = [
     "Marker",
     "MetricsSettings",
     "Names",
-    "OptIn",
     "Origin",
     "OtlpMetricsSettings",
     "OtlpSettings",

@@ -30,14 +30,10 @@ class FakeBpfObject:
     errors: Mapping[str, BaseException] = field(default_factory=dict)
     refused: Mapping[str, KernelError] = field(default_factory=dict)
     decode_lost: Mapping[str, int] = field(default_factory=dict)
-    costs: dict[str, ProgramStats] = field(default_factory=dict)
-    """What programs cost so far; those not named cost nothing."""
     attached: list[str] = field(default_factory=list)
     """Programs attached now, in order; each once, in however many places it is."""
     places: list[tuple[str, str]] = field(default_factory=list)
     """Program and place of those that are attached in places: (`program`, `eth0:ingress`)."""
-    taken_away: list[str] = field(default_factory=list)
-    """Programs that somebody else has detached since it was last asked; `program@eth0:ingress` for one place of several."""
     tuned: dict[str, int] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     """Everything that was asked of it and can be scripted to fail, in order."""
@@ -96,37 +92,23 @@ class FakeBpfObject:
         if program not in self.attached and program not in self.refused:
             self.attached.append(program)
 
-    def detach(self, program: str, to: str = "") -> tuple[str, ...]:
-        """Note the program as detached, from one place or from all; give the places."""
-        gone = [each[1] for each in self.places if each[0] == program and to in ("", each[1])]
+    def detach(self, program: str, to: str = "") -> None:
+        """Note the program as detached, from one place or from all."""
         self.places[:] = [each for each in self.places if each[0] != program or to not in ("", each[1])]
         if program in self.attached and (not to or program not in [each for each, _ in self.places]):
             self.attached.remove(program)
-        return tuple(gone)
-
-    def lost(self) -> tuple[tuple[str, str], ...]:
-        """What was scripted as taken away, once."""
-        gone, self.taken_away[:] = list(self.taken_away), []
-        pairs = tuple((each.partition("@")[0], each.partition("@")[2]) for each in gone)
-        for program, place in pairs:
-            self.detach(program, place)
-        return pairs
 
     def sever(self) -> None:
         """Note that the links are closed."""
         self.severed = True
 
     def programs(self) -> Sequence[ProgramStats]:
-        """One line per program of the mode."""
-        return [self.costs.get(program.name, ProgramStats(program.name, 0, 0, 0)) for program in self.mode.programs]
+        """One line per program of the mode; they cost nothing."""
+        return [ProgramStats(program.name, 0, 0, 0) for program in self.mode.programs]
 
     def maps(self) -> Sequence[MapStats]:
         """One line per map: 4096 bytes each."""
         return [MapStats(name, len(rows), 4096) for name, rows in self.tables.items()]
-
-    def fill(self) -> Mapping[str, float]:
-        """Rows of every table, of a hundred."""
-        return {name: len(rows) / 100 for name, rows in self.tables.items()}
 
     def close(self) -> None:
         """Detach everything."""
