@@ -1,6 +1,6 @@
 """Series: one value per attribute set of one instrument, and the bounded set of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -51,18 +51,10 @@ class SeriesSet:
         scope: The plugin's distribution.
         limit: Series beside the overflow series.
         now: Moment of registration: the start of the headline series.
-        keep: Leaves out attributes that are not wanted; None: nothing is left out.
     """
 
-    def __init__(
-        self,
-        instrument: Instrument,
-        scope: str,
-        limit: int,
-        now: Moment,
-        keep: Callable[[Attributes], Attributes] | None = None,
-    ) -> None:
-        self.instrument, self.scope, self.limit = instrument, scope, limit
+    def __init__(self, instrument: Instrument, scope: str, limit: int, now: Moment) -> None:
+        self.instrument, self.scope, self._limit = instrument, scope, limit
         self.overflowed = 0
         """Keys that were bound to the overflow series."""
         self.changed = True
@@ -70,9 +62,8 @@ class SeriesSet:
         self._series: dict[Attributes, Series] = {}
         self._overflow: Series | None = None
         self._metric = Metric(instrument, scope, ())
-        self.keep = keep
         for headline in instrument.headline:
-            attributes: Attributes = self._kept(tuple(sorted(headline.items())))
+            attributes: Attributes = tuple(sorted(headline.items()))
             self._series[attributes] = Series(attributes, self.zero(), now, pinned=True)
 
     def __len__(self) -> int:
@@ -90,10 +81,9 @@ class SeriesSet:
 
     def at(self, attributes: Attributes, now: Moment) -> Series:
         """Find the series with these attributes, make it, or fall back to the overflow series when the set is full."""
-        attributes = self._kept(attributes)
         series = self._series.get(attributes)
         if series is None:
-            if len(self._series) < self.limit:
+            if len(self._series) < self._limit:
                 series = self._series[attributes] = Series(attributes, self.zero(), now)
             else:
                 self.overflowed += 1
@@ -101,9 +91,6 @@ class SeriesSet:
                     self._overflow = Series(OVERFLOW, self.zero(), now, pinned=True)
                 series = self._overflow
         return series
-
-    def _kept(self, attributes: Attributes) -> Attributes:
-        return attributes if self.keep is None else self.keep(attributes)
 
     def release(self, series: Series, now: Moment, *, ended: bool = False) -> None:
         """Note that a key of `series` ended. A gauge that no row feeds any more ends with its last key."""

@@ -40,7 +40,6 @@ class TerminalSink(Sink):
     """
 
     name: ClassVar[str] = "local"
-    sections: ClassVar[tuple[str, ...] | None] = ("agent", "metrics", "http", "otlp")
 
     def __init__(
         self,
