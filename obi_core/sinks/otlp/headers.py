@@ -81,9 +81,9 @@ class Headers:
 
 def scrubbed(text: str, secrets: frozenset[str]) -> str:
     """Take what must not be printed out of somebody else's words."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        # a token may stand alone, without the scheme before it; a short value only as a whole word
-        for part in {secret, *(word for word in secret.split() if len(word) > 7)}:  # noqa: PLR2004 - longer than "Bearer "
-            edge = r"\b" if len(part) < 4 else ""  # noqa: PLR2004 - likewise
-            text = re.sub(f"{edge}{re.escape(part)}{edge}", "***", text)
+    # a token may stand alone, without the scheme before it; the longest first, so that no part of it is left standing
+    parts = secrets | {word for secret in secrets for word in secret.split() if len(word) > 7}  # noqa: PLR2004 - longer than "Bearer "
+    for part in sorted(parts, key=len, reverse=True):
+        edge = r"\b" if len(part) < 4 else ""  # noqa: PLR2004 - a short value only as a whole word
+        text = re.sub(f"{edge}{re.escape(part)}{edge}", "***", text)
     return text
