@@ -74,13 +74,14 @@ class KernelError(ObiError):
         errno: Raw errno, positive; 0 where the kernel was not asked.
         log: The verifier's last meaningful line, empty if it said nothing.
         need: What is missing, in the words of `Mode.needs` (`btf`, `tracefs`, `tp:tcp/tcp_probe`), `hook:NAME` for a hook
-            that this kernel lacks, `object`, or `budget`; empty where that is not known.
+            that this kernel lacks, or another word of `kernel.trial` (`object`, `budget`, `memlock`, …); empty where that is
+            not known.
     """
 
     def __init__(
         self, message: str, *, program: str = "", section: str = "", errno: int = 0, log: str = "", need: str = ""
     ) -> None:
-        self.program, self.section, self.errno, self.log, self.need = program, section, errno, log, need
+        self.message, self.program, self.section, self.errno, self.log, self.need = message, program, section, errno, log, need
         subject = f"{program} ({section}): " if program else ""
         cause = f" [{errno_name(errno)}]" if errno else ""
         super().__init__(f"{subject}{message}{cause}{f': {log}' if log else ''}")

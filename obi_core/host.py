@@ -47,11 +47,12 @@ class Host:
 
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")
+    btf_file: Path | None = None
+    """BTF of this kernel from elsewhere, for a kernel without its own."""
 
     def capabilities(self) -> frozenset[str]:
         """Effective capabilities of this process: lower case, without prefix."""
-        mask = int(_field(self.proc / "self/status", "CapEff:") or "0", 16)
-        return frozenset(name for bit, name in enumerate(_CAPABILITIES) if mask >> bit & 1)
+        return capability_names(int(_field(self.proc / "self/status", "CapEff:") or "0", 16))
 
     def has_capability(self, name: str) -> bool:
         """Whether this process has a capability, or the older one that includes it."""
@@ -61,6 +62,10 @@ class Host:
         """The kernel's own BTF; None on a kernel built without it (5.4 and later may have it)."""
         path = self.sys / "kernel/btf/vmlinux"
         return path if path.is_file() else None
+
+    def types(self) -> Path | None:
+        """Whatever describes the kernel's types: its own BTF, or else the file that stands in for it."""
+        return self.btf() or self.btf_file
 
     def tracefs(self) -> Path | None:
         """Where tracefs can be read; None if it is not mounted, or not for us."""
@@ -118,6 +123,10 @@ class Host:
             if _text(self.proc / str(pid) / "comm").removesuffix("\n") == comm:
                 yield pid
 
+    def process_names(self) -> dict[int, str]:
+        """`comm` of every process we can see, by id."""
+        return {pid: _text(self.proc / str(pid) / "comm").removesuffix("\n") for pid in self._processes()}
+
     def port_holder(self, port: int) -> str | None:
         """Who listens on a TCP port of our network namespace: `nginx (pid 12)`; None if nobody we can see does."""
         inodes = {inode for name in ("tcp", "tcp6") for inode in self._listeners(name, port)}
@@ -139,6 +148,11 @@ class Host:
             yield from (int(path.name) for path in self.proc.iterdir() if path.name.isdigit())
         except OSError:
             return
+
+
+def capability_names(mask: int) -> frozenset[str]:
+    """Read a set of capabilities as /proc/<pid>/status writes it."""
+    return frozenset(name for bit, name in enumerate(_CAPABILITIES) if mask >> bit & 1)
 
 
 def _text(path: Path) -> str:

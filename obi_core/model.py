@@ -223,7 +223,10 @@ class Mode:
     name: str
     programs: tuple[Program, ...] = ()
     needs: tuple[str, ...] = ()
-    """What the host must have: `cap:bpf`, `cap:perfmon`, `btf`, `tracefs`, `cgroup2`."""
+    """What the host must have: `cap:bpf`, `btf` (the kernel's own), `types` (its own or a file), `bcc`, `tracefs`, `cgroup2`.
+
+    A mode that needs `bcc` is compiled on the node, by BCC; any other is CO-RE.
+    """
     loses: tuple[str, ...] = ()
     """Instruments and attributes that this mode cannot give; empty: nothing, the probe is not degraded."""
 
@@ -260,8 +263,14 @@ class Reason(Enum):
     STOPPED = "stopped"
     NO_BTF = "no_btf"
     NO_TRACEFS = "no_tracefs"
+    BAD_BTF = "bad_btf"
     NO_CGROUP2 = "no_cgroup2"
+    NO_BCC = "no_bcc"
+    NO_HEADERS = "no_headers"
     MISSING_CAPABILITY = "missing_capability"
+    BPF_FORBIDDEN = "bpf_forbidden"
+    LOCKED_DOWN = "locked_down"
+    MEMLOCK_LIMIT = "memlock_limit"
     HOOK_MISSING = "hook_missing"
     LOAD_REFUSED = "load_refused"
     ATTACH_REFUSED = "attach_refused"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from obi_core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from obi_core.host import Host
     from obi_core.settings import Settings
 
 
@@ -27,6 +28,7 @@ class Flag:
 
 PLUGINS: Final = Flag("--plugins", "agent.plugins", "A,B", "probes to run (default: every built-in probe that is installed)")
 LOG_LEVEL: Final = Flag("--log-level", "agent.log_level", "LEVEL", "debug, info, warning or error (default: info)")
+BTF: Final = Flag("--btf", "kernel.btf", "PATH", "BTF of this kernel, if it has none of its own: a file, or a BTFHub tree")
 RUN: Final = (
     PLUGINS,
     Flag("--interval", "agent.interval_s", "TIME", "time between two collections, such as 2s or 500ms (default: 10s)"),
@@ -40,9 +42,11 @@ RUN: Final = (
     ),
     Flag("--otlp-protocol", "otlp.protocol", "PROTOCOL", "auto, grpc or http (default: auto; port 4317 means grpc)"),
     Flag("--view", "agent.view", "VIEW", "auto, table, lines or off (default: auto, a table on a terminal)"),
+    BTF,
     LOG_LEVEL,
 )
 LOOK: Final = (PLUGINS, LOG_LEVEL)
+LOOK_INTO: Final = (PLUGINS, BTF, LOG_LEVEL)
 
 
 def add_settings(parser: argparse.ArgumentParser, flags: tuple[Flag, ...]) -> None:
@@ -68,6 +72,19 @@ def settings_of(arguments: argparse.Namespace, flags: tuple[Flag, ...], more: Ma
     if directory == "":
         raise ConfigError("names no directory", file="--config" if arguments.config is not None else "OBI_CONFIG")
     return load_settings(None if directory is None else Path(directory), os.environ, given)
+
+
+def host_of(settings: "Settings") -> "Host":
+    """This node, with the BTF file that the settings give it.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    from obi_core.host import Host  # `obi --help` needs none of it
+    from obi_core.kernel.btf_file import find_btf_file
+
+    given = settings.core.kernel.btf
+    return Host() if given is None else Host(btf_file=find_btf_file(Path(given), Host()))
 
 
 @contextmanager

@@ -9,9 +9,14 @@ def say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
+def as_document(document: object) -> str:
+    """The whole result as one JSON document."""
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
 def say_document(document: object) -> None:
     """Write the whole result as one JSON document."""
-    say(json.dumps(document, indent=2, ensure_ascii=False))
+    say(as_document(document))
 
 
 def complain(message: str) -> None:

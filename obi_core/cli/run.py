@@ -10,9 +10,8 @@ from types import FrameType
 from typing import Final, Self
 
 from obi_core.cli.logs import logging_to
-from obi_core.cli.options import RUN, add_settings, located, settings_of
+from obi_core.cli.options import RUN, add_settings, host_of, located, settings_of
 from obi_core.cli.tracefs import ensure_tracefs
-from obi_core.host import Host
 from obi_core.sinks.screen import LEAVE
 
 _INTERRUPTED: Final = 130
@@ -34,8 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     with _Signals() as signals:
         settings = settings_of(arguments, RUN)
-        host = Host()
         with logging_to(sys.stderr, settings.core.agent.log_level), located(settings):
+            host = host_of(settings)
             if reason := ensure_tracefs(host):
                 _log.warning(reason)
             from obi_core.cli.hopeless import refuse_if_hopeless  # `obi --help` needs none of it

@@ -4,6 +4,9 @@ The preprocessed text comes from the same source as `<stem>.bpf.o`, which still 
 section of every program. Compiling and loading happen in a child process: LLVM's memory ends with it, and so does BCC's habit
 of aborting. What comes back are descriptors, so attaching and reading are those of the other loader.
 
+Headers of another release (`headers.py`) will do for a source that reads none of the kernel's memory; for one that does
+they are refused.
+
 Known gaps: only (raw) tracepoints; nothing that reads a kernel struct; `obi_owner.start_ns` is 0; a kernel without ring buffer
 (before 5.8) gives no records.
 """
@@ -11,8 +14,9 @@ Known gaps: only (raw) tracepoints; nothing that reads a kernel struct; `obi_own
 import ctypes
 import os
 import re
-from collections.abc import Mapping
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Final, Protocol
@@ -21,18 +25,16 @@ from obi_core.btf import CType, MapTypes
 from obi_core.errors import LoadError
 from obi_core.kernel.base import BpfObject
 from obi_core.kernel.bcc_process import Wanted, run_child
+from obi_core.kernel.headers import MODULES, VARIABLE, Headers, find_headers, reads_kernel_memory
 from obi_core.kernel.links import Hooks
 from obi_core.kernel.maps import LoadedMap
 from obi_core.kernel.object import KernelObject, LoadedProgram
+from obi_core.kernel.sections import capabilities_of
 from obi_core.kernel.shipped import Shipped
 from obi_core.model import LoadPlan, Mode
 
 __all__ = ["BccLoader"]
 
-_MODULES: Final = Path("/lib/modules")
-"""Where BCC looks for headers; it cannot be told another place but by BCC_KERNEL_SOURCE."""
-_MARK: Final = "include/linux/kconfig.h"
-"""The file by which BCC knows kernel headers."""
 _KINDS: Final = {"tp": 5, "tracepoint": 5, "raw_tp": 17, "raw_tracepoint": 17}
 """`enum bpf_prog_type` by the first word of a section."""
 _GIVEN: Final = re.compile(r"\bOBI_CHOOSE\((OBI_(?:SETTING|ENTRIES)_\w+),")
@@ -62,9 +64,12 @@ static inline int obi_no_ring(void *data, u64 size, u64 flags)
 class HostFacts(Protocol):
     """What the loader asks of `host.Host`."""
 
+    @property
+    def sys(self) -> Path: ...
     def release(self) -> str: ...
     def tracefs(self) -> Path | None: ...
     def cgroup2(self) -> Path | None: ...
+    def has_capability(self, name: str) -> bool: ...
 
 
 class BccLoader:
@@ -74,6 +79,7 @@ class BccLoader:
         host: Facts of this node.
         constants: Values for `OBI_SETTING` constants that the agent knows; objects without such a setting ignore them.
         environ: Environment of the child; `BCC_KERNEL_SOURCE` in it names a directory of kernel headers.
+        modules: Where the distribution links headers, by release.
         deadline_s: After so long the child is killed.
     """
 
@@ -83,12 +89,13 @@ class BccLoader:
         constants: Mapping[str, int] | None = None,
         *,
         environ: Mapping[str, str] | None = None,
+        modules: Path = MODULES,
         deadline_s: float = 20.0,
     ) -> None:
         self._host = host
         self._constants = dict(constants or {})
         self._environ = dict(os.environ if environ is None else environ)
-        self._deadline_s = deadline_s
+        self._modules, self._deadline_s = modules, deadline_s
 
     def load(self, package: str, stem: str, mode: Mode, plan: LoadPlan) -> BpfObject:
         """Compile `<stem>.bcc.c` and load the programs of `mode`; see `base.Loader.load`.
@@ -100,14 +107,15 @@ class BccLoader:
         shipped.check(mode, plan)
         name = f"{stem}.bcc.c"
         source = _read_source(package, name)
-        self._check_headers(name)
+        headers = self._headers(name, source)
         wanted, refused = _choose(shipped, source, mode)
         request = {
             "source": _PROLOGUE.format(name=name) + source,
             "flags": _flags(source, shipped, self._constants | dict(plan.constants), plan.entries),
             "ring_stub": RING_STUB,
         }
-        handed = run_child(name, request, wanted, environ=self._environ, deadline_s=self._deadline_s)
+        with self._environment(headers) as environ:
+            handed = run_child(name, request, wanted, environ=environ, deadline_s=self._deadline_s)
         with ExitStack() as owned:
             for descriptor in (*handed.maps.values(), *handed.programs.values()):
                 owned.callback(os.close, descriptor)
@@ -119,7 +127,7 @@ class BccLoader:
                 },
                 {name: _loaded_map(descriptor, shipped.map_types[name]) for name, descriptor in handed.maps.items()},
                 records=shipped.records,
-                hooks=Hooks(self._host.tracefs(), self._host.cgroup2()),
+                hooks=Hooks(self._host.tracefs(), self._host.cgroup2(), lacking=self._lacking),
                 refused={**refused, **handed.refused},
                 without=shipped.maps_of(shipped.elf.programs),
             )
@@ -130,20 +138,33 @@ class BccLoader:
             owned.pop_all()
             return loaded
 
-    def _check_headers(self, name: str) -> None:
-        """BCC's own way to say that there are none is a page of missing includes."""
-        if given := self._environ.get("BCC_KERNEL_SOURCE"):
-            if not (Path(given) / _MARK).is_file():
-                message = f"{name}: BCC_KERNEL_SOURCE={given} holds no kernel headers (no {_MARK}); correct or unset it"
-                raise LoadError(message)
-            return
-        release = self._host.release()
-        modules = _MODULES / release
-        if not any((modules / side / _MARK).is_file() for side in ("source", "build")):
+    def _lacking(self, section: str) -> str:
+        return next((name for name in capabilities_of(section) if not self._host.has_capability(name)), "")
+
+    def _headers(self, name: str, source: str) -> Headers:
+        """Find them beforehand: BCC's own way to say that there are none is a page of missing includes."""
+        headers = find_headers(self._host, self._environ, self._modules)
+        if not headers.usable:
+            raise LoadError(f"{name}: {headers.problem}", need="headers")
+        if not headers.own and (helper := reads_kernel_memory(source)):
+            release = self._host.release()
             raise LoadError(
-                f"{name}: BCC needs kernel headers and {modules} has none: install the package linux-headers-{release},"
-                " or name a directory that has them in BCC_KERNEL_SOURCE"
+                f"{name}: it reads kernel structs ({helper}), and the headers in {headers.build} are of"
+                f" {headers.release or 'an unknown release'}, not of {release}: install linux-headers-{release}",
+                need="headers",
             )
+        return headers
+
+    @contextmanager
+    def _environment(self, headers: Headers) -> Iterator[Mapping[str, str]]:
+        """The child's environment: BCC finds the running release's headers by itself, and any others as one tree."""
+        found_by_itself = headers.source is None or headers.source.parent == self._modules / self._host.release()
+        if VARIABLE in self._environ or (found_by_itself and self._modules == MODULES):
+            yield self._environ
+            return
+        with tempfile.TemporaryDirectory(prefix="obi-headers-") as folder:
+            tree = headers.source if headers.merged else headers.merge(Path(folder))
+            yield {**self._environ, VARIABLE: str(tree)}
 
 
 def _read_source(package: str, name: str) -> str:

@@ -11,15 +11,20 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 from obi_core.btf import MapTypes
 from obi_core.errors import LoadError
 from obi_core.host import Host
 from obi_core.kernel.base import BpfObject
+from obi_core.kernel.btf_file import check_btf_file
+from obi_core.kernel.diagnosis import cause_of, lacking
 from obi_core.kernel.lib import libbpf, libbpf_version
 from obi_core.kernel.links import Hooks
 from obi_core.kernel.object import KernelObject, LoadedMap, LoadedProgram
+from obi_core.kernel.sections import needs_own_btf
 from obi_core.kernel.shipped import CONSTANTS_SECTION, Shipped
 from obi_core.kernel.verifier import last_words
 from obi_core.model import LoadPlan, Mode, Program
@@ -34,7 +39,15 @@ _LOG: Final = logging.getLogger("obi.kernel")
 class _OpenOptions(ctypes.Structure):
     """`struct bpf_object_open_opts` (bpf/libbpf.h), as far as OBI uses it."""
 
-    _fields_ = (("size", ctypes.c_size_t), ("object_name", ctypes.c_char_p))
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("object_name", ctypes.c_char_p),
+        ("relaxed_maps", ctypes.c_bool),
+        ("pin_root_path", ctypes.c_char_p),
+        ("_attach_prog_fd", ctypes.c_uint32),
+        ("kconfig", ctypes.c_char_p),
+        ("btf_custom_path", ctypes.c_char_p),
+    )
 
 
 class LibbpfLoader:
@@ -77,7 +90,7 @@ class LibbpfLoader:
         lib = libbpf()
         names = [program.name for program in chosen]
         with ExitStack() as stack:
-            bpf_object = stack.enter_context(_opened(shipped, stem))
+            bpf_object = stack.enter_context(_opened(shipped, stem, self._stand_in()))
             log = _Log()
             programs = {lib.bpf_program__name(each).decode(): each for each in _each(lib.bpf_object__next_program, bpf_object)}
             for name, program in programs.items():
@@ -101,7 +114,7 @@ class LibbpfLoader:
                 },
                 {name: _loaded_map(owned, shipped, name, each) for name, each in maps.items()},
                 records=shipped.records,
-                hooks=Hooks(self._host.tracefs(), self._host.cgroup2(), self._tcx),
+                hooks=Hooks(self._host.tracefs(), self._host.cgroup2(), self._tcx, lacking=partial(lacking, self._host)),
                 refused=refused,
                 without=shipped.maps_of(shipped.elf.programs),
             )
@@ -111,6 +124,17 @@ class LibbpfLoader:
                 loaded.tune(name, value)
             owned.pop_all()
             return loaded
+
+    def _stand_in(self) -> Path | None:
+        """The file to relocate by, where the kernel has no BTF.
+
+        Raises:
+            LoadError: It is not BTF.
+        """
+        path = None if self._host.btf() is not None else self._host.types()
+        if path is not None:
+            check_btf_file(path)
+        return path
 
     def _refusal(self, shipped: Shipped, number: int, warnings: Sequence[str], log: str) -> LoadError:
         """Say what would not load. libbpf names it in its warnings only; its guesses at the cause are not passed on."""
@@ -126,14 +150,14 @@ class LibbpfLoader:
             message = f"{shipped.source}: the kernel would not create map {name}"
         elif not program:
             message = f"{shipped.source}: the kernel would not load it"
-        if self._host.btf() is None:
-            message, need = "this kernel has no BTF (/sys/kernel/btf/vmlinux), which CO-RE objects need", "btf"
+        if self._host.types() is None:
+            message, need = "this kernel has no BTF (/sys/kernel/btf/vmlinux), which CO-RE objects need", "types"
+        elif self._host.btf() is None and needs_own_btf(section):
+            message, need = "this kernel has no BTF of its own, by which this program finds its hook", "btf"
         elif number == errno.ESRCH and target:
             message, need = f"this kernel has no {target} to attach to", f"hook:{target}"
-        elif number in (errno.EPERM, errno.EACCES) and not log:
-            lacking = [each for each in ("bpf", "perfmon") if not self._host.has_capability(each)]
-            if lacking:
-                message, need = f"{message}: CAP_{lacking[0].upper()} is missing", f"cap:{lacking[0]}"
+        elif (cause := cause_of(number, section, self._host, log=log)) is not None:
+            message, need = f"{message}: {cause.text}", cause.need
         return LoadError(
             message, program=name if program else "", section=section, errno=number, log=last_words(log), need=need
         )
@@ -152,10 +176,10 @@ class _Log:
 
 
 @contextmanager
-def _opened(shipped: Shipped, stem: str) -> Iterator[int]:
+def _opened(shipped: Shipped, stem: str, types: Path | None) -> Iterator[int]:
     lib = libbpf()
-    name = stem.encode()
-    options = _OpenOptions(ctypes.sizeof(_OpenOptions), name)
+    path = None if types is None else os.fsencode(types)
+    options = _OpenOptions(size=ctypes.sizeof(_OpenOptions), object_name=stem.encode(), btf_custom_path=path)
     bpf_object = lib.bpf_object__open_mem(shipped.data, len(shipped.data), ctypes.byref(options))
     if not bpf_object:
         raise LoadError(f"{shipped.source}: libbpf cannot read it; build it again", errno=ctypes.get_errno(), need="object")

@@ -6,6 +6,7 @@ import fcntl
 import os
 import platform
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
@@ -57,6 +58,8 @@ class Hooks:
     """Whether to ask for a link of the kernel's at an interface before a filter."""
     disciplines: set[int] = field(default_factory=set)
     """Interfaces that got a queueing discipline for our filters."""
+    lacking: Callable[[str], str] | None = None
+    """Names the capability that a program of a section takes and this process has not; empty if there is none."""
 
     def attach(self, program: str, section: str, fd: int, to: str = "") -> Link:
         """Attach a program and give its link.
@@ -74,6 +77,16 @@ class Hooks:
         Raises:
             AttachError: The hook is missing or the kernel refused; `need` names what is missing, if that is known.
         """
+        try:
+            return self._attach(program, section, fd, to)
+        except AttachError as error:
+            denied = error.errno in (errno.EPERM, errno.EACCES) and not error.need
+            if denied and self.lacking is not None and (name := self.lacking(section)):
+                message = f"{error.message}: CAP_{name.upper()} is missing"
+                raise AttachError(message, program=program, section=section, errno=error.errno, need=f"cap:{name}") from error
+            raise
+
+    def _attach(self, program: str, section: str, fd: int, to: str) -> Link:
         kind, _, target = section.partition("/")
         kind = kind.removesuffix(".s")
         if kind == "tc":

@@ -20,6 +20,7 @@ from obi_core.identity import Both, CgroupResolver, ProcessResolver, resource_at
 from obi_core.identity.resource import agent_version
 from obi_core.kernel.ages import RowAges
 from obi_core.kernel.base import Loader
+from obi_core.kernel.loaders import NodeLoader
 from obi_core.kernel.node import node_constants
 from obi_core.model import ProbeState, Reason
 from obi_core.probe import Probe
@@ -48,7 +49,7 @@ class Agent:
     Args:
         settings: Everything configured.
         host: This node.
-        loader: Loads BPF objects; None: libbpf.
+        loader: Loads BPF objects; None: what each mode needs, libbpf or BCC.
         entry_points: Gives the entry points of the plugins.
         environ: The environment, for resource attributes.
     """
@@ -196,10 +197,8 @@ class Agent:
         agent = self._settings.core.agent
         settings = self._settings.probe(plugin.name, probe.settings_type)
         if self._loader is None:
-            from obi_core.kernel.libbpf import LibbpfLoader  # not loaded where no probe asks for it
-
             by_process = self._settings.core.metrics.process_pid
-            self._loader = LibbpfLoader(self._host, node_constants(self._host, by_process=by_process))
+            self._loader = NodeLoader(self._host, node_constants(self._host, by_process=by_process))
         plan = Plan(
             probe,
             f"{plugin.dist} {plugin.version}".strip(),

@@ -1,6 +1,6 @@
 """One mode of one probe, tried for real: what it needs, then load and attach."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from obi_core.errors import HostError, KernelError
@@ -13,7 +13,7 @@ from obi_core.probe import Probe
 from obi_core.runtime.declared import UndeclaredError
 from obi_core.runtime.guard import Guard
 from obi_core.runtime.registry import ISOLATED
-from obi_core.runtime.status import Attempt
+from obi_core.runtime.status import Attempt, Refused
 from obi_core.runtime.strangers import said
 from obi_core.settings import BudgetSettings, ProbeSettings, sized_by
 
@@ -54,11 +54,12 @@ def begin(
         guard.check()
     except REFUSALS as error:
         run("detach", probe.detach)
-        return Attempt(mode.name, False, trial.reason_of(error), str(error), ())
+        return Attempt(mode.name, False, trial.reason_of(error), str(error), (), remedy=trial.remedy_of(error))
     memory = loader.memory if isinstance(loader, BudgetedLoader) else None
+    lost, refused = losses(probe, mode), _refused(probe)
     if memory is None:
-        return Attempt(mode.name, True, Reason.OK, "", losses(probe, mode))
-    return Attempt(mode.name, True, Reason.OK, memory.detail, (*losses(probe, mode), *memory.loses), memory)
+        return Attempt(mode.name, True, Reason.OK, "", lost, refused=refused)
+    return Attempt(mode.name, True, Reason.OK, memory.detail, (*lost, *memory.loses), memory, refused=refused)
 
 
 def _keys(probe: Probe) -> dict[str, str]:
@@ -66,12 +67,23 @@ def _keys(probe: Probe) -> dict[str, str]:
     return {map_name: f"{probe.name}.{field}" for map_name, field in sized_by(probe.settings).items()}
 
 
+def _errors(probe: Probe) -> Mapping[str, KernelError]:
+    try:
+        return probe.bpf.refused
+    except RuntimeError:  # no BPF object: a probe that reads /proc
+        return {}
+
+
+def _refused(probe: Probe) -> tuple[Refused, ...]:
+    """The optional programs that a running probe does without, and why."""
+    return tuple(
+        Refused(name, trial.reason_of(error), str(error), trial.remedy_of(error)) for name, error in _errors(probe).items()
+    )
+
+
 def losses(probe: Probe, mode: Mode) -> tuple[str, ...]:
     """What a running probe cannot give: its mode's losses and those of the optional programs that were refused."""
-    try:
-        refused = probe.bpf.refused
-    except RuntimeError:  # no BPF object: a probe that reads /proc
-        refused = {}
+    refused = _errors(probe)
     lost = [item for program in mode.programs if program.name in refused for item in program.loses]
     return tuple(dict.fromkeys((*mode.loses, *lost)))
 

@@ -7,6 +7,18 @@ from obi_core.model import ProbeState, Reason
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """A program that a mode can do without and has to."""
+
+    program: str
+    reason: Reason
+    detail: str
+    """One sentence: the kernel's answer."""
+    remedy: str
+    """The next step; empty if `detail` is all there is to say."""
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """What came of one mode."""
 
@@ -19,6 +31,10 @@ class Attempt:
     """What the mode cannot give, what its refused optional programs would have given, and maps that had to be smaller."""
     memory: MapMemory | None = None
     """What its maps take; None if it was refused, or nobody asked."""
+    remedy: str = ""
+    """The next step after a refusal; empty if `detail` has it, or there is none."""
+    refused: tuple[Refused, ...] = ()
+    """Programs that it works without."""
 
 
 @dataclass(frozen=True, slots=True)

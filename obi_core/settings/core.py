@@ -68,6 +68,17 @@ class HttpSettings(Section):
     required: Names = Field((), description="Probes without which the agent is not ready.")
 
 
+class KernelSettings(Section):
+    """How programs get into the kernel."""
+
+    btf: str | None = Field(
+        None,
+        min_length=1,
+        description="BTF of this kernel, if it has none of its own: a file, or a tree as BTFHub keeps it, unpacked"
+        " (`<distribution>/<version>/<arch>/<release>.btf`).",
+    )
+
+
 class BudgetSettings(Section):
     """What a probe may cost at most."""
 
@@ -95,6 +106,7 @@ class CoreSettings(BaseModel):
     agent: AgentSettings = Field(default_factory=AgentSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
+    kernel: KernelSettings = Field(default_factory=KernelSettings)
     budgets: BudgetSettings = Field(default_factory=BudgetSettings)
     otlp: OtlpSettings = Field(default_factory=OtlpSettings)
     otlp_traces: OtlpTracesSettings = Field(default_factory=OtlpTracesSettings)

@@ -7,7 +7,7 @@ from typing import TypeVar
 from obi_core.cgroups import Cgroups
 from obi_core.host import Host
 from obi_core.kernel.ages import LOOK_EVERY_S, RowAges
-from obi_core.kernel.libbpf import LibbpfLoader
+from obi_core.kernel.loaders import NodeLoader
 from obi_core.kernel.node import node_constants
 from obi_core.model import Mode
 from obi_core.probe import Probe
@@ -38,7 +38,7 @@ def attached(probe: type[P], settings: ProbeSettings, mode: Mode) -> Iterator[P]
     host = Host()
     made = probe(settings)
     try:
-        made.load(LibbpfLoader(host, node_constants(host)), mode)
+        made.load(NodeLoader(host, node_constants(host)), mode)
         made.attach(mode)
         if made.bpf.refused:
             raise AssertionError("; ".join(map(str, made.bpf.refused.values())))

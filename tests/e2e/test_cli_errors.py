@@ -188,9 +188,16 @@ def test_without_btf_and_tracefs_doctor_and_run_name_both(obi):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
-def test_an_absent_tracefs_is_mounted(obi):
-    script = 'umount -l /sys/kernel/tracing; "$@" >/dev/null; grep -c "^tracefs /sys/kernel/tracing " /proc/mounts'
-    assert obi("doctor", prefix=("unshare", "-m", "sh", "-c", script, "sh")).stdout == "1\n"
+def test_an_absent_tracefs_is_mounted_by_run_and_for_the_time_of_its_examination_by_the_doctor(obi):
+    script = (
+        'umount -l /sys/kernel/tracing; "$@" | grep -c "tracefs /sys/kernel/tracing"'
+        '; grep -c "^tracefs /sys/kernel/tracing " /proc/mounts'
+    )
+    assert obi("doctor", prefix=("unshare", "-m", "sh", "-c", script, "sh")).stdout == "1\n0\n"
+    script = 'umount -l /sys/kernel/tracing; "$@" >/dev/null 2>&1; grep -c "^tracefs /sys/kernel/tracing " /proc/mounts'
+    ports = ("--http-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--view", "off")
+    shell = ("unshare", "-m", "sh", "-c", f'set -- timeout --preserve-status -s TERM 3 "$@"; {script}', "sh")
+    assert obi("run", *ports, prefix=shell).stdout == "1\n"
 
 
 def test_when_nobody_reads_the_output_it_ends_quietly():

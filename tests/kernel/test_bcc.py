@@ -21,6 +21,18 @@ from obi_core.model import Mode, Program
 
 pytestmark = pytest.mark.kernel(needs=("cap:bpf", "cap:perfmon", "btf", "tracefs", "root", "cmd:clang"))
 
+_PLAIN = {name: value for name, value in os.environ.items() if name != "BCC_KERNEL_SOURCE"}
+
+
+class _Elsewhere:
+    """A node of another release."""
+
+    sys = Path("/sys")
+
+    def release(self):
+        return "4.19.0-none"
+
+
 _UNCHECKED = (
     "verbs_door.update(&thread, &call);\n return 0;",
     "u64 *sum = verbs_calls.lookup(&call.duration_ns); return *sum;",
@@ -88,12 +100,12 @@ def test_on_a_node_without_btf_bcc_counts_with_the_running_kernels_own_headers(v
 
 
 def test_a_read_of_a_kernel_struct_does_not_compile_for_bcc(verbs, variant, bcc_loader):
-    read = "int peek(void *ctx) { return ((struct task_struct *)bpf_get_current_task())->pid; }\n"
+    read = "int peek(void *ctx) { return ((struct task_struct *)ctx)->pid; }\n"
     package = variant(lambda text: read + text)
     with pytest.raises(LoadError) as caught:
         bcc_loader().load(package, "verbs", verbs.mode, verbs.plan())
     assert str(caught.value) == (
-        "verbs.bcc.c: BCC refused it: verbs.bcc.c:1:76: error: incomplete definition of type 'struct task_struct'"
+        "verbs.bcc.c: BCC refused it: verbs.bcc.c:1:57: error: incomplete definition of type 'struct task_struct'"
     )
 
 
@@ -159,11 +171,33 @@ def test_a_child_that_takes_too_long_is_killed(verbs, bcc_loader):
 def test_missing_headers_are_one_sentence(verbs, tmp_path):
     (tmp_path / "sys/kernel").mkdir(parents=True)
     (tmp_path / "sys/kernel/osrelease").write_text("4.19.0-none\n")
+    loader = BccLoader(Host(proc=tmp_path), environ={}, modules=tmp_path)
     with pytest.raises(LoadError) as caught:
-        BccLoader(Host(proc=tmp_path), environ={}).load(verbs.package, "verbs", verbs.mode, verbs.plan())
+        loader.load(verbs.package, "verbs", verbs.mode, verbs.plan())
+    assert caught.value.need == "headers"
     assert str(caught.value) == (
-        "verbs.bcc.c: BCC needs kernel headers and /lib/modules/4.19.0-none has none: install the package"
+        f"verbs.bcc.c: BCC needs kernel headers and {tmp_path}/4.19.0-none has none: install the package"
         " linux-headers-4.19.0-none, or name a directory that has them in BCC_KERNEL_SOURCE"
+    )
+
+
+def test_headers_of_another_release_do_for_a_source_that_reads_no_kernel_struct(verbs):
+    # this machine's headers are 6.1's, whatever it runs
+    with BccLoader(Host(), environ=_PLAIN).load(verbs.package, "verbs", verbs.mode, verbs.plan()) as loaded:
+        verbs.run(loaded)
+        assert dict(loaded.rows("verbs_calls")) == verbs.by_duration
+
+
+def test_headers_of_another_release_are_refused_for_a_source_that_reads_kernel_structs(verbs, variant, split_headers):
+    read = "static inline int peek(void *to, void *from) { return bpf_probe_read_kernel(to, 4, from); }\n"
+    package = variant(lambda text: read + text)
+    release = re.search('"(.*)"', (split_headers[1] / "include/generated/utsrelease.h").read_text())[1]
+    with pytest.raises(LoadError) as caught:
+        BccLoader(_Elsewhere(), environ=_PLAIN).load(package, "verbs", verbs.mode, verbs.plan())
+    assert caught.value.need == "headers"
+    assert re.sub("in /[^ ]*", "in …", str(caught.value)) == (
+        f"verbs.bcc.c: it reads kernel structs (bpf_probe_read_kernel), and the headers in … are of {release},"
+        " not of 4.19.0-none: install linux-headers-4.19.0-none"
     )
 
 

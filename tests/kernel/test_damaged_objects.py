@@ -196,7 +196,6 @@ def test_the_doctor_gives_the_sentence_and_status_3(tmp_path, whole, strange, ca
         check=False,
     )
     assert (done.returncode, done.stderr) == (3, "")
-    assert done.stdout.splitlines()[1:] == [
-        "verbs (obi-plugin-verbs 1.2): none",
-        f"  only           no: object_missing: {sentence}",
-    ]
+    lines = done.stdout.splitlines()
+    first = lines.index("verbs (obi-plugin-verbs 1.2): none")
+    assert lines[first + 1].startswith(f"  only           no: object_missing: {sentence}; ")

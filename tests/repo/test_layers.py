@@ -7,7 +7,7 @@ from pathlib import Path
 LAYERS = (
     ("errors", "model", "btf", "elf", "decode"),
     ("settings", "host"),
-    ("cgroups",),
+    ("cgroups", "facts"),
     ("kernel",),
     ("probe", "sink", "resolver", "hookspecs"),
     ("identity",),

@@ -120,7 +120,7 @@ def test_headers_are_never_shown():
         (
             "OBI_XYZ__A",
             (
-                'unknown variable: there is no section "xyz"; known: agent, budgets, http, metrics, otlp, '
+                'unknown variable: there is no section "xyz"; known: agent, budgets, http, kernel, metrics, otlp, '
                 "otlp_logs, otlp_metrics, otlp_traces, resource, spool, tcp"
             ),
         ),

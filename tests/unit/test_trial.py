@@ -27,6 +27,9 @@ class Bare:
     def tracefs(self):
         return self.mount
 
+    def types(self):
+        return None
+
     def cgroup2(self):
         return None
 
@@ -54,7 +57,9 @@ def test_a_tracepoint_is_looked_for_under_tracefs(tmp_path):
 
 @pytest.mark.parametrize("need", ["bpf", "cap:", "tracefs:x", ""])
 def test_a_need_that_is_no_known_word_is_an_error_of_the_plugin(need):
-    with pytest.raises(ValueError, match="no known word; known are: cap:NAME, btf, tracefs, cgroup2, tp:CATEGORY/EVENT"):
+    with pytest.raises(
+        ValueError, match="no known word; known are: cap:NAME, btf, types, tracefs, cgroup2, bcc, tp:CATEGORY/EVENT"
+    ):
         unmet((need,), Bare())
 
 
@@ -66,6 +71,13 @@ def test_a_need_that_is_no_known_word_is_an_error_of_the_plugin(need):
         (LoadError("x", need="object"), Reason.OBJECT_MISSING),
         (LoadError("x", need="cap:bpf"), Reason.MISSING_CAPABILITY),
         (LoadError("x", need="hook:tcp_probe"), Reason.HOOK_MISSING),
+        (LoadError("x", need="types"), Reason.NO_BTF),
+        (LoadError("x", need="btf_file"), Reason.BAD_BTF),
+        (LoadError("x", need="bpf"), Reason.BPF_FORBIDDEN),
+        (LoadError("x", need="memlock"), Reason.MEMLOCK_LIMIT),
+        (LoadError("x", need="lockdown"), Reason.LOCKED_DOWN),
+        (LoadError("x", need="headers"), Reason.NO_HEADERS),
+        (LoadError("x", need="bcc"), Reason.NO_BCC),
         (AttachError("x", errno=1), Reason.ATTACH_REFUSED),
         (AttachError("x", need="tp:tcp/tcp_probe"), Reason.HOOK_MISSING),
         (AttachError("x", need="tracefs"), Reason.NO_TRACEFS),

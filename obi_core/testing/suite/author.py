@@ -29,10 +29,10 @@ class Author:
 
     def loader(self, host: Host) -> Loader:
         """What loads the real objects: a new one each time, for some tests make it refuse a program."""
-        from obi_core.kernel.libbpf import LibbpfLoader  # only where a kernel test runs
+        from obi_core.kernel.loaders import NodeLoader  # only where a kernel test runs
         from obi_core.kernel.node import node_constants
 
-        return LibbpfLoader(host, node_constants(host))
+        return NodeLoader(host, node_constants(host))
 
     def provoke(self) -> None:
         """Cause something that the probe sees; called between two collections on a real kernel."""

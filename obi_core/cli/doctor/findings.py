@@ -2,21 +2,19 @@
 
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from obi_core.errors import PluginError
 from obi_core.host import Host
-from obi_core.kernel.budget import MapMemory
-from obi_core.kernel.libbpf import LibbpfLoader
+from obi_core.kernel.loaders import NodeLoader
 from obi_core.kernel.node import node_constants
 from obi_core.model import Mode, Reason
 from obi_core.probe import Probe
 from obi_core.runtime.attempt import attempt
 from obi_core.runtime.registry import Plugin, discover
 from obi_core.runtime.status import Attempt
-from obi_core.settings import BudgetSettings, ProbeSettings, Settings, size_text
+from obi_core.settings import BudgetSettings, ProbeSettings, Settings
 
 _SUPPORT: Final = {False: "full", True: "degraded"}
 
@@ -62,7 +60,17 @@ class Finding:
                     "ok": mode.ok,
                     "reason": mode.reason.value,
                     "detail": mode.detail,
+                    "remedy": mode.remedy,
                     "loses": list(mode.loses),
+                    "refused": [
+                        {
+                            "program": refused.program,
+                            "reason": refused.reason.value,
+                            "detail": refused.detail,
+                            "remedy": refused.remedy,
+                        }
+                        for refused in mode.refused
+                    ],
                 }
                 for mode in self.modes
             ],
@@ -98,49 +106,10 @@ def _try(
     probe: type[Probe], settings: ProbeSettings, mode: Mode, host: Host, budgets: BudgetSettings, deadline_s: float
 ) -> Attempt:
     # On a thread of its own, so that a plugin that hangs costs the deadline and not the doctor.
-    loader = LibbpfLoader(host, node_constants(host))
+    loader = NodeLoader(host, node_constants(host))
     done: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
     threading.Thread(target=lambda: done.put(attempt(probe, settings, mode, loader, host, budgets)), daemon=True).start()
     try:
         return done.get(timeout=deadline_s)
     except queue.Empty:
         return Attempt(mode.name, False, Reason.STEP_HUNG, f"load and attach did not end within {deadline_s:g} s", ())
-
-
-def node(host: Host, tracefs_problem: str) -> Mapping[str, object]:
-    """What this node has, JSON-ready."""
-    return {
-        "kernel": host.release(),
-        "btf": host.btf() is not None,
-        "tracefs": str(host.tracefs() or ""),
-        "tracefs_problem": tracefs_problem,
-        "cgroup2": str(host.cgroup2() or ""),
-        "memory_cgroup": "v1" if host.memory_cgroup_v1() else "v2",
-        "capabilities": sorted(host.capabilities()),
-    }
-
-
-def text(facts: Mapping[str, object], found: Sequence[Finding]) -> Iterator[str]:
-    """The same for people, line by line."""
-    btf = "yes" if facts["btf"] else "no"
-    yield f"kernel {facts['kernel']}, BTF {btf}, tracefs {facts['tracefs'] or 'no'}, cgroup2 {facts['cgroup2'] or 'no'}"
-    if facts["tracefs_problem"]:
-        yield f"  {facts['tracefs_problem']}"
-    for finding in found:
-        best = finding.best
-        mode = f", mode {best.mode}" if best else f" ({finding.reason.value}: {finding.problem})" if finding.problem else ""
-        maps = _maps(best.memory) if best and best.memory else ""
-        yield f"{finding.name} ({finding.dist} {finding.version}): {finding.support}{mode}{maps}"
-        for tried in finding.modes:
-            if not tried.ok:
-                yield f"  {tried.mode:<14} no: {tried.reason.value}: {tried.detail}"
-                continue
-            yield f"  {tried.mode:<14} yes{', loses' if tried.loses else ''}{tried.detail and f': {tried.detail}'}"
-            yield from (f"  {'':<14} - {lost}" for lost in tried.loses)
-    if not found:
-        yield "no probe is installed; `pip install obi-plugin-tcp` is a start"
-
-
-def _maps(memory: MapMemory) -> str:
-    growing = f" and what {', '.join(memory.uncounted)} grows to" if memory.uncounted else ""
-    return f", maps {size_text(memory.planned)}{growing} of {size_text(memory.budget)}" if memory.maps else ""
