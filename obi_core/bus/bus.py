@@ -105,14 +105,24 @@ class Bus:
         done = Event()
         return self._mailbox.ask(done.set) and done.wait(deadline_s)
 
-    def register(self, probe: str, scope: str, instruments: Sequence[Instrument], views: Sequence[View] = ()) -> None:
-        """Make room for a probe: its headline series and its losses exist, as 0, from now on. Registering twice is once.
+    def register(
+        self,
+        probe: str,
+        scope: str,
+        instruments: Sequence[Instrument],
+        views: Sequence[View] = (),
+        marks: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make room for a probe: its headline series and its losses exist, as 0, from now on.
+
+        Registering twice is once, but for `marks`, which hold for the generations that begin afterwards.
 
         Args:
             probe: The probe's name.
             scope: Its plugin's distribution, with the version as far as known (`obi-plugin-tcp 0.1.0`).
             instruments: All that it may observe.
             views: Its tables.
+            marks: Attributes that every point carries from now on (`obi.probe.mode`).
 
         Raises:
             PluginError: An instrument cannot be kept.

@@ -62,9 +62,13 @@ class Generation:
         sets: The probe's series, by instrument name.
         late: Where rows of unknown owners wait.
         key_limit: Rows remembered per instrument; past it, rows that the last two collections did not show are forgotten.
+        marks: Attributes that every series carries, beside those that are observed.
     """
 
-    def __init__(self, sets: dict[str, SeriesSet], late: LateBinder, key_limit: int) -> None:
+    def __init__(
+        self, sets: dict[str, SeriesSet], late: LateBinder, key_limit: int, marks: Mapping[str, str] | None = None
+    ) -> None:
+        self._marks = dict(marks or {})
         self._keys = {name: Keys(series) for name, series in sets.items()}
         self._late, self._key_limit = late, key_limit
         self._number = 0
@@ -129,6 +133,7 @@ class Generation:
         surplus = check_values(instrument, seen.attributes).keys() - set(instrument.attributes)
         if surplus:
             raise UndeclaredError(f"{instrument.name} does not declare the attribute {', '.join(sorted(surplus))}")
+        attributes = {**seen.attributes, **self._marks} if self._marks else seen.attributes
         if len(keys.bindings) >= self._key_limit and keys.swept < self._number:
             keys.swept = self._number
             keys.sweep(self._number - 1, now)
@@ -143,9 +148,9 @@ class Generation:
             # Pinned: a private series is in no set, so no set may drop it.
             series = Series((), keys.series.zero(), now, pinned=True)
             binding = keys.make(series)
-            self._late.wait(seen.owner, Waiting(keys.series, binding, dict(seen.attributes)), now)
+            self._late.wait(seen.owner, Waiting(keys.series, binding, dict(attributes)), now)
         else:
-            series = keys.series.at(merged(subject.attributes if subject else {}, seen.attributes), now)
+            series = keys.series.at(merged(subject.attributes if subject else {}, attributes), now)
             binding = keys.make(series)
         series.live += 1
         keys.bindings[seen.key] = binding

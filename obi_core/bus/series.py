@@ -1,6 +1,6 @@
 """Series: one value per attribute set of one instrument, and the bounded set of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -51,9 +51,12 @@ class SeriesSet:
         scope: The plugin's distribution.
         limit: Series beside the overflow series.
         now: Moment of registration: the start of the headline series.
+        marks: Attributes that every series of the probe carries, the headline's too.
     """
 
-    def __init__(self, instrument: Instrument, scope: str, limit: int, now: Moment) -> None:
+    def __init__(
+        self, instrument: Instrument, scope: str, limit: int, now: Moment, marks: Mapping[str, str] | None = None
+    ) -> None:
         self.instrument, self.scope, self._limit = instrument, scope, limit
         self.overflowed = 0
         """Keys that were bound to the overflow series."""
@@ -63,7 +66,7 @@ class SeriesSet:
         self._overflow: Series | None = None
         self._metric = Metric(instrument, scope, ())
         for headline in instrument.headline:
-            attributes: Attributes = tuple(sorted(headline.items()))
+            attributes: Attributes = tuple(sorted({**headline, **(marks or {})}.items()))
             self._series[attributes] = Series(attributes, self.zero(), now, pinned=True)
 
     def __len__(self) -> int:

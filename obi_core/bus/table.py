@@ -1,6 +1,6 @@
 """The series table: every probe's series, and the rows that feed them. One thread only; no queue, no clock of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from obi_core.bus.keys import Generation, Other
@@ -42,6 +42,7 @@ class _Probe:
     # Everything of one probe: its series, its generations, what it was refused.
     def __init__(self, sets: dict[str, SeriesSet]) -> None:
         self.sets = sets
+        self.marks: Mapping[str, str] = {}
         self.generations: dict[int, Generation] = {}
         self.ended = -1
         self.taken = 0
@@ -62,16 +63,26 @@ class SeriesTable:
         self._probes: dict[str, _Probe] = {}
         self._metrics: tuple[Metric, ...] = ()
 
-    def register(self, probe: str, scope: str, instruments: Sequence[Instrument], now: Moment) -> None:
-        """Make room for a probe's instruments; their headline series exist from here on. Registering twice is once.
+    def register(
+        self,
+        probe: str,
+        scope: str,
+        instruments: Sequence[Instrument],
+        now: Moment,
+        marks: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make room for a probe's instruments; their headline series exist from here on.
+
+        Registering twice is once, but for `marks`: those of generations that begin from now on are the newest ones.
 
         Raises:
             PluginError: A histogram has no bucket layout, or two instruments have one name.
         """
-        if probe in self._probes:
-            return
-        check_instruments(probe, instruments)
-        self._probes[probe] = _Probe({i.name: SeriesSet(i, scope, self._limits.series, now) for i in instruments})
+        if probe not in self._probes:
+            check_instruments(probe, instruments)
+            sets = {i.name: SeriesSet(i, scope, self._limits.series, now, marks) for i in instruments}
+            self._probes[probe] = _Probe(sets)
+        self._probes[probe].marks = dict(marks or {})
 
     def apply(self, probe: str, generation: int, batch: Sequence[Yielded], now: Moment) -> list[Other]:
         """Fold a batch into the series; a generation that has ended is not listened to.
@@ -87,7 +98,7 @@ class SeriesTable:
             return []
         life = state.generations.get(generation)
         if life is None:
-            life = state.generations[generation] = Generation(state.sets, self.late, self._limits.keys)
+            life = state.generations[generation] = Generation(state.sets, self.late, self._limits.keys, state.marks)
         refused = life.refused
         others = life.apply(batch, now)
         state.refused += life.refused - refused

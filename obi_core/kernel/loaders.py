@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from obi_core.host import Host
-from obi_core.kernel.base import BpfObject
+from obi_core.kernel.base import BpfObject, Loader
 from obi_core.model import LoadPlan, Mode
 
 COMPILED_HERE: Final = "bcc"
@@ -24,10 +24,14 @@ class NodeLoader:
 
     def load(self, package: str, stem: str, mode: Mode, plan: LoadPlan) -> BpfObject:
         """Load the programs of `mode`; see `base.Loader.load`."""
+        return self.loader_for(mode).load(package, stem, mode, plan)
+
+    def loader_for(self, mode: Mode) -> Loader:
+        """Make the loader that a mode needs."""
         if COMPILED_HERE in mode.needs:
             from obi_core.kernel.bcc import BccLoader  # neither is loaded where no probe asks for it
 
-            return BccLoader(self._host, self._constants).load(package, stem, mode, plan)
+            return BccLoader(self._host, self._constants)
         from obi_core.kernel.libbpf import LibbpfLoader
 
-        return LibbpfLoader(self._host, self._constants).load(package, stem, mode, plan)
+        return LibbpfLoader(self._host, self._constants)

@@ -46,5 +46,5 @@ def readiness(statuses: Iterable[Status], required: tuple[str, ...]) -> dict[str
     probes = {name: status.brief() for name, status in sorted(known.items())}
     for name in required:
         if name not in known:
-            probes[name] = {"state": None, "reason": Reason.NOT_LISTED.value, "mode": "", "loses": []}
+            probes[name] = {"state": None, "reason": Reason.NOT_LISTED.value, "mode": "", "without_bpf": False, "loses": []}
     return {"ready": bool(active) and active.issuperset(required), "required": list(required), "probes": probes}

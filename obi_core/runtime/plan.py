@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,8 +17,15 @@ from obi_core.settings import BudgetSettings, ProbeSettings
 class Outlet(Protocol):
     """What a worker asks of the bus."""
 
-    def register(self, probe: str, scope: str, instruments: Sequence[Instrument], views: Sequence[View]) -> None:
-        """Announce what the probe may yield."""
+    def register(
+        self,
+        probe: str,
+        scope: str,
+        instruments: Sequence[Instrument],
+        views: Sequence[View],
+        marks: Mapping[str, str] | None = None,
+    ) -> None:
+        """Announce what the probe may yield, and the attributes that all of it carries."""
 
     def publish(self, probe: str, generation: int, batch: Sequence[Yielded], *, whole: bool) -> bool:
         """Hand over a batch, of a whole collection or of events drained between two; False: there was no room."""

@@ -50,6 +50,8 @@ class Status:
     """Free text, for logs and `/status` alone."""
     generation: int = 0
     """Counts every start of the probe and every mode tried."""
+    without_bpf: bool = False
+    """Whether its mode has no programs: its figures are the kernel's own, read now and then."""
     attempts: tuple[Attempt, ...] = ()
     """The modes tried at the last start, best first."""
 
@@ -74,6 +76,7 @@ class Status:
             "state": self.state.value,
             "reason": self.reason.value,
             "mode": self.mode,
+            "without_bpf": self.without_bpf,
             "loses": list(self.loses),
         }
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from obi_core.model import ProbeState, Reason, Yielded
+from obi_core.model import Mode, ProbeState, Reason, Yielded
 from obi_core.probe import Probe
 from obi_core.runtime.attempt import begin
 from obi_core.runtime.declared import Declared, UndeclaredError
@@ -26,6 +26,9 @@ TURN_S: Final = 1.0
 """A worker that waits drains this often, and collects this often while somebody looks at a view."""
 MEASURE_EVERY_S: Final = 60.0
 
+MODE: Final = "obi.probe.mode"
+"""Attribute of every point of a mode without BPF."""
+
 _log: Final = logging.getLogger("obi.probe")
 
 
@@ -36,6 +39,11 @@ def refusals(attempts: Sequence[Attempt]) -> str:
         if not attempt.ok:
             modes.setdefault(attempt.detail, []).append(attempt.mode)
     return "; ".join(f"{', '.join(names)}: {detail}" for detail, names in modes.items())
+
+
+def _marks(mode: Mode) -> dict[str, str]:
+    """What every point of a mode carries: one without BPF says so, for its figures are of another kind."""
+    return {} if mode.programs else {MODE: mode.name}
 
 
 def _map_bytes(probe: Probe) -> int:
@@ -101,6 +109,7 @@ class Worker:
     def _start(self) -> Probe | None:
         attempts: list[Attempt] = []
         for mode in self._plan.probe.modes_for(self._plan.settings):
+            self._status = replace(self._status, without_bpf=False)
             self._say(ProbeState.DISCOVERED, Reason.STARTING, generation=self.generation + 1, attempts=tuple(attempts))
             with self._watch.step("construct", self._plan.step_deadline_s):
                 probe = self.probe = self._plan.probe(self._plan.settings)
@@ -109,8 +118,10 @@ class Worker:
             attempt = begin(probe, mode, self._plan.loader, self._plan.host, self._step, budgets=self._plan.budgets)
             attempts.append(attempt)
             if attempt.ok:
-                self._plan.outlet.register(self._name, self._plan.scope, self._plan.probe.instruments, self._plan.probe.views)
+                announced = (self._plan.probe.instruments, self._plan.probe.views)
+                self._plan.outlet.register(self._name, self._plan.scope, *announced, _marks(mode))
                 why = "; ".join(filter(None, (refusals(attempts), attempt.detail)))
+                self._status = replace(self._status, without_bpf=not mode.programs)
                 self._say(ProbeState.ATTACHED, Reason.OK, why, mode.name, attempt.loses, attempts=tuple(attempts))
                 return probe
             self.probe = None

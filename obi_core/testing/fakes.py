@@ -224,6 +224,8 @@ class FakeBus:
     ended: list[tuple[str, int]] = field(default_factory=list)
     registered: list[tuple[str, str]] = field(default_factory=list)
     """(probe, scope), in order."""
+    marks: list[dict[str, str]] = field(default_factory=list)
+    """What each of them marked its points with, in order."""
     looked_at: dict[str, frozenset[str]] = field(default_factory=dict)
     """Views somebody wants, by probe."""
     faults: dict[str, str] = field(default_factory=dict)
@@ -234,9 +236,17 @@ class FakeBus:
     """Released once for every batch."""
 
     # The signature is the bus's.
-    def register(self, probe: str, scope: str, instruments: Sequence[Instrument], views: Sequence[View]) -> None:  # noqa: ARG002
+    def register(
+        self,
+        probe: str,
+        scope: str,
+        instruments: Sequence[Instrument],  # noqa: ARG002 - the bus's
+        views: Sequence[View],  # noqa: ARG002 - the bus's
+        marks: Mapping[str, str] | None = None,
+    ) -> None:
         """Remember who registered."""
         self.registered.append((probe, scope))
+        self.marks.append(dict(marks or {}))
 
     def publish(self, probe: str, generation: int, batch: Sequence[Yielded], *, whole: bool = True) -> bool:
         """Remember a batch."""

@@ -179,7 +179,7 @@ def test_it_runs_until_it_is_stopped_and_the_last_collection_is_exported(bench):
     assert [call for call in calls if not isinstance(call, dict)] == [("create", "obi"), "start", "flush", "stop"]
     final = next(call for call in calls if isinstance(call, dict))
     assert bench.module("good").collects == 2, "one at the start, one at the end"
-    assert final["obi.good.things"] == [({}, 2)]
+    assert final["obi.good.things"] == [({"obi.probe.mode": "proc"}, 2)], "its mode has no BPF, and says so"
 
 
 def test_its_own_metrics_exist(bench):

@@ -69,8 +69,8 @@ def test_ready_gives_a_reason_code_per_probe_and_no_free_text(serve):
         "ready": True,
         "required": [],
         "probes": {
-            "limits": {"state": "quarantined", "reason": "step_hung", "mode": "", "loses": []},
-            "tcp": {"state": "attached", "reason": "ok", "mode": "tracepoint", "loses": ["obi.tcp.rtt"]},
+            "limits": {"state": "quarantined", "reason": "step_hung", "mode": "", "without_bpf": False, "loses": []},
+            "tcp": {"state": "attached", "reason": "ok", "mode": "tracepoint", "without_bpf": False, "loses": ["obi.tcp.rtt"]},
         },
     }
     assert response.headers["Content-Type"] == "application/json"

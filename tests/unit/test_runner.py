@@ -534,3 +534,55 @@ def test_the_doctor_survives_a_probe_that_raises_anywhere(step):
     result = attempt(misbehaving(step, boom), ProbeSettings(), BEST, loader, Host())
     assert (result.ok, result.reason, result.detail) == (False, Reason.STEP_RAISED, "ZeroDivisionError: boom")
     assert loader.open == ()
+
+
+def test_a_mode_that_a_restart_finds_again_is_taken_again(rig):
+    class Failing(Good):
+        def collect(self):
+            if len(rig.loader.loaded) == 1:
+                rig.loader.errors = {}
+                boom()
+            yield Observation(THINGS, "row", 23)
+
+    rig.loader.errors = {"load:best": LoadError("not now", need="tracefs")}
+    rig.run(Failing)
+    rig.until("good", ProbeState.FAILED, Reason.STEP_RAISED)
+    rig.clock.asleep(1.0)
+    rig.clock.advance(1.0)
+    assert rig.bus.arrived.acquire(timeout=10)
+    assert [status.mode for status in rig.history if status.state is ProbeState.ATTACHED] == ["plain", "best"]
+
+
+def test_attach_that_fails_although_the_check_said_yes_steps_down_and_both_are_told(rig):
+    rig.loader.errors = {"attach:good_hook": AttachError("this kernel has no good_hook", errno=2, need="hook:good_hook")}
+    rig.run(Good)
+    status = rig.until("good", ProbeState.ATTACHED)
+    assert [(tried.mode, tried.ok, tried.reason) for tried in status.attempts] == [
+        ("best", False, Reason.HOOK_MISSING),
+        ("plain", True, Reason.OK),
+    ]
+    assert status.attempts[0].remedy == "use a kernel that has good_hook"
+    assert rig.loader.loaded[0].closed, "what was opened is closed again"
+
+
+def test_a_hook_that_a_kernel_lost_costs_only_its_instruments(rig):
+    rig.loader.errors = {"attach:extra_hook": AttachError("this kernel has no extra_hook", errno=2, need="hook:extra_hook")}
+    rig.run(Good)
+    status = rig.until("good", ProbeState.ATTACHED)
+    assert (status.mode, status.loses) == ("best", ("obi.good.extra",))
+    (refused,) = status.attempts[0].refused
+    assert (refused.program, refused.reason) == ("extra_hook", Reason.HOOK_MISSING)
+
+
+def test_points_of_a_mode_without_bpf_are_marked_and_those_of_others_are_not(rig):
+    class Half(Good):
+        modes = (BEST, Mode("files"))
+
+    rig.run(Half)
+    assert rig.bus.arrived.acquire(timeout=10)
+    assert rig.end() == [True]
+    rig.loader.errors = {"load:best": LoadError("no", errno=1)}
+    rig.run(Half)
+    assert rig.bus.arrived.acquire(timeout=10)
+    assert rig.bus.marks == [{}, {"obi.probe.mode": "files"}]
+    assert [status.without_bpf for status in rig.history if status.state is ProbeState.ATTACHED] == [False, True]

@@ -11,6 +11,8 @@ from typing import Any, Final, Self, cast
 from obi_core.errors import AttachError, DecodeError, HostError, KernelError, LoadError
 from obi_core.host import Host
 from obi_core.kernel.base import BpfObject, Loader
+from obi_core.kernel.bcc import BccLoader
+from obi_core.kernel.loaders import NodeLoader
 from obi_core.model import LoadPlan, Mode, Program, Reason
 from obi_core.runtime.attempt import attempt, begin
 from obi_core.testing.fakes import FakeLoader
@@ -149,11 +151,25 @@ class _Refused:
         return getattr(self._loaded, name)
 
 
+class _Lacking:
+    """Makes the loader that a mode needs, and has it lack a program."""
+
+    def __init__(self, loader: NodeLoader, program: str) -> None:
+        self._loader, self._program = loader, program
+
+    def load(self, package: str, stem: str, mode: Mode, plan: LoadPlan) -> BpfObject:
+        return lacking(self._loader.loader_for(mode), self._program).load(package, stem, mode, plan)
+
+
 def lacking(loader: Loader, program: str) -> Loader:
     """Have a loader find that one optional program will not load; everything else is its own."""
     error = LoadError("refused by the test", program=program, errno=errno.EPERM)
     if isinstance(loader, FakeLoader):
         return replace(loader, errors={**loader.errors, f"load:{program}": error})
+    if isinstance(loader, NodeLoader):
+        return _Lacking(loader, program)
+    if isinstance(loader, BccLoader):  # of all that a mode can do without, it loads next to nothing anyway
+        return loader
     load: Callable[..., BpfObject] = getattr(loader, "_load")  # noqa: B009 - libbpf's one try at a set of programs
 
     def refusing(shipped: object, stem: str, chosen: Iterable[Program], *rest: object) -> BpfObject:

@@ -34,6 +34,15 @@ _IN_BOTH = (
 )
 
 
+_BCC_LOSES = (
+    "obi.tcp.io",
+    "obi.tcp.connects: error.type but for _OTHER",
+    "the cgroup where the memory controller is a v1 one; the start of a process",
+    "network namespaces: their connections count as one's",
+)
+"""Beside what the programs that read kernel structs would give: BCC loads none of them."""
+
+
 def _programs(flavour: str) -> tuple[Program, ...]:
     return (
         Program(f"tcp_state_{flavour}"),
@@ -64,7 +73,8 @@ class TcpProbe(Probe):
     views: ClassVar[tuple[View, ...]] = (CONNECTIONS_VIEW,)
     modes: ClassVar[tuple[Mode, ...]] = (
         Mode("tp_btf", _programs("btf"), ("cap:bpf", "cap:perfmon", "btf")),
-        Mode("tracepoint", _programs("tp"), ("cap:bpf", "cap:perfmon", "btf", "tracefs")),
+        Mode("tracepoint", _programs("tp"), ("cap:bpf", "cap:perfmon", "types", "tracefs")),
+        Mode("bcc", _programs("tp"), ("cap:bpf", "cap:perfmon", "bcc", "tracefs"), _BCC_LOSES),
         NETLINK,
     )
 

@@ -1,0 +1,111 @@
+"""What every installed probe promises of its text for BCC: it compiles for old kernels, and counts what CO-RE counts."""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from obi_core.kernel.bcc import _PROLOGUE, RING_STUB
+from obi_core.runtime.registry import BUILT_IN
+
+pytestmark = pytest.mark.kernel(needs=("cap:bpf", "cap:perfmon", "bcc", "tracefs", "root", "cmd:clang"))
+
+ROOT = Path(__file__).parents[2]
+MOST_INSTRUCTIONS = 4_096
+"""Before 5.2 a program has no more."""
+PLUGINS = sorted({each.name for each in entry_points(group="obi.plugins")} & set(BUILT_IN))
+HIDE = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs none /sys/kernel/btf && exec "$@"', "sh")
+COMPILE = """
+import json, sys
+from bcc import BPF, lib
+module = BPF(text=sys.stdin.read(), cflags=["-w"])
+names = [lib.bpf_function_name(module.module, number).decode() for number in range(lib.bpf_num_functions(module.module))]
+print(json.dumps({name: len(module.dump_func(name)) // 8 for name in names}))
+"""
+
+
+def source_of(name):
+    (entry,) = {each.value: each for each in entry_points(group="obi.plugins", name=name)}.values()
+    return files(entry.value.partition(":")[0]).joinpath(f"{name}.bcc.c").read_text()
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_the_text_for_bcc_compiles_without_global_data_and_ring_buffer_in_few_instructions(name, headers, monkeypatch):
+    monkeypatch.setenv("BCC_KERNEL_SOURCE", str(headers))
+    text = RING_STUB + _PROLOGUE.format(name=name) + source_of(name)
+    done = subprocess.run([sys.executable, "-c", COMPILE], input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    sizes = json.loads(done.stdout)
+    assert sizes, "a text without programs would show nothing"
+    assert {name: size for name, size in sizes.items() if size > MOST_INSTRUCTIONS} == {}
+
+
+def with_bcc():
+    for name in PLUGINS:
+        (entry,) = {each.value: each for each in entry_points(group="obi.plugins", name=name)}.values()
+        (probe,) = entry.load().obi_register_probes()
+        if any("bcc" in mode.needs for mode in probe.modes):
+            yield name
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", [*with_bcc()])
+def test_with_btf_hidden_the_mode_of_bcc_keeps_the_contract(name):
+    """Its losses are what it says, what it does not lose moves, its account balances, and nothing is left."""
+    tests = ROOT / "plugins" / name / "tests"
+    command = [
+        *HIDE,
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "on_this_kernel and bcc",
+        str(tests),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "passed" in done.stdout
+    assert "skipped" not in done.stdout
+
+
+TCP = """
+import json, os, socket, subprocess, sys
+from obi_core.host import Host
+from obi_core.kernel.loaders import NodeLoader
+from obi_core.kernel.node import node_constants
+from obi_core.runtime.attempt import begin
+from obi_plugin_tcp.probe import TcpProbe
+
+host, name = Host(), sys.argv[1]
+mode = next(mode for mode in TcpProbe.modes if mode.name == sys.argv[2])
+open("/proc/self/comm", "w").write(name)
+probe = TcpProbe(TcpProbe.settings_type())
+done = begin(probe, mode, NodeLoader(host, node_constants(host)), host)
+assert done.ok, done
+with socket.create_server(("127.0.0.1", 0)) as server:
+    for _ in range(23):
+        with socket.create_connection(server.getsockname()) as client:
+            server.accept()[0].close()
+counts = {}
+for seen in probe.collect():
+    if getattr(seen, "owner", None) and seen.owner.comm == name and seen.instrument.name == "obi.tcp.connects":
+        key = f"{seen.attributes['network.tcp.handshake.role']} {seen.attributes.get('error.type', '')}".strip()
+        counts[key] = counts.get(key, 0) + seen.value
+probe.detach()
+print(json.dumps([host.btf() is not None, counts]))
+"""
+
+
+@pytest.mark.parametrize(("mode", "prefix"), [("tp_btf", ()), ("bcc", HIDE)], ids=["co-re", "bcc-without-btf"])
+def test_tcp_counts_one_workload_alike_through_both_loaders(mode, prefix):
+    command = [*prefix, sys.executable, "-c", TCP, f"alike{mode[:3]}", mode]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [mode == "tp_btf", {"client": 23, "server": 23}]
