@@ -25,6 +25,7 @@ from obi_core.btf import CType, MapTypes
 from obi_core.errors import LoadError
 from obi_core.kernel.base import BpfObject
 from obi_core.kernel.bcc_process import Wanted, run_child
+from obi_core.kernel.diagnosis import bpf_refusal
 from obi_core.kernel.headers import MODULES, VARIABLE, Headers, find_headers, reads_kernel_memory
 from obi_core.kernel.links import Hooks
 from obi_core.kernel.maps import LoadedMap
@@ -115,7 +116,14 @@ class BccLoader:
             "ring_stub": RING_STUB,
         }
         with self._environment(headers) as environ:
-            handed = run_child(name, request, wanted, environ=environ, deadline_s=self._deadline_s)
+            try:
+                handed = run_child(name, request, wanted, environ=environ, deadline_s=self._deadline_s)
+            except LoadError as error:
+                # BCC prints for people; what stands behind a refusal is found out here
+                if not error.need and bpf_refusal() and not self._lacking("tp"):
+                    message = f"{name}: bpf() itself is forbidden to this process, by seccomp or a security module"
+                    raise LoadError(message, errno=error.errno, need="bpf") from error
+                raise
         with ExitStack() as owned:
             for descriptor in (*handed.maps.values(), *handed.programs.values()):
                 owned.callback(os.close, descriptor)
