@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench lint bpf clean
+.PHONY: help setup run test kernels bench lint bpf clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -14,6 +14,10 @@ run: ## show what this machine does, live, by process (ARGS="--interval 2s")
 test: ## run the tests (ARGS="tests/unit -k name"; OBI_KERNEL=off|auto|require)
 	@tools/setup run test
 	@.venv/bin/python -m pytest $(ARGS)
+
+kernels: ## boot each Debian kernel of the matrix, run the probes' tests there, and write docs/kernels.md (takes an hour)
+	@tools/setup run test
+	@.venv/bin/python tests/kernels --write $(ARGS)
 
 bench: ## what the agent costs, beside its targets (ARGS="--rounds 2 --idle 10" is quick; ARGS="--json FILE")
 	@tools/setup run

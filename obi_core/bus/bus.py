@@ -16,7 +16,7 @@ from obi_core.bus.losses import Losses, Place
 from obi_core.bus.mailbox import Batch, Mailbox
 from obi_core.bus.moment import Moment
 from obi_core.bus.own import bus_metrics
-from obi_core.bus.table import Limits, SeriesTable, check_instruments
+from obi_core.bus.table import Limits, Marks, SeriesTable, check_instruments
 from obi_core.bus.views import Views
 from obi_core.model import Account, Instrument, LogEvent, Loss, Metric, Row, Span, View, Yielded
 from obi_core.resolver import Resolver
@@ -106,23 +106,16 @@ class Bus:
         return self._mailbox.ask(done.set) and done.wait(deadline_s)
 
     def register(
-        self,
-        probe: str,
-        scope: str,
-        instruments: Sequence[Instrument],
-        views: Sequence[View] = (),
-        marks: Mapping[str, str] | None = None,
+        self, probe: str, scope: str, instruments: Sequence[Instrument], views: Sequence[View] = (), marks: Marks = None
     ) -> None:
-        """Make room for a probe: its headline series and its losses exist, as 0, from now on.
-
-        Registering twice is once, but for `marks`, which hold for the generations that begin afterwards.
+        """Make room for a probe: its headline series and its losses exist, as 0, from now on. Registering twice is once.
 
         Args:
             probe: The probe's name.
             scope: Its plugin's distribution, with the version as far as known (`obi-plugin-tcp 0.1.0`).
             instruments: All that it may observe.
             views: Its tables.
-            marks: Attributes that every point carries from now on (`obi.probe.mode`).
+            marks: Attributes of every point of the generations that begin from now on; the newest win.
 
         Raises:
             PluginError: An instrument cannot be kept.
@@ -134,7 +127,7 @@ class Bus:
 
         def register() -> None:
             self._scopes[probe] = scope
-            self._table.register(probe, scope, instruments, self._clock())
+            self._table.register(probe, scope, instruments, self._clock(), marks)
             self._read()
 
         with self._life:

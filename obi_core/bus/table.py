@@ -11,6 +11,9 @@ from obi_core.errors import PluginError
 from obi_core.model import Instrument, Kind, Metric, Yielded
 from obi_core.resolver import Resolver
 
+Marks = Mapping[str, str] | None
+"""Attributes that every point of a probe carries, such as `obi.probe.mode`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -69,7 +72,7 @@ class SeriesTable:
         scope: str,
         instruments: Sequence[Instrument],
         now: Moment,
-        marks: Mapping[str, str] | None = None,
+        marks: Marks = None,
     ) -> None:
         """Make room for a probe's instruments; their headline series exist from here on.
 

@@ -4,7 +4,7 @@
 #   guest.sh TREE PYTHON RESULTS SECONDS ARG...    paths are the host's own; RESULTS is the only one that can be written;
 #                                                  ARG... goes to pytest
 #
-# Leaves in RESULTS: `release`, what `uname -r` says, and `junit.xml`. What it prints goes to the guest's console.
+# Leaves in RESULTS: `release`, what `uname -r` says, `doctor.json`, what `obi doctor` found, and `junit.xml`. What it prints goes to the guest's console.
 set -euo pipefail
 tree=$1 python=$2 results=$3 seconds=$4
 shift 4
@@ -25,7 +25,8 @@ done
 mount --bind "$results" "$host$results"
 
 # What may be left out of pytest is left out, for emulation is slow. The host waits; should it be gone, `timeout` ends this.
-export TMPDIR=$scratch HOME=$scratch OBI_KERNEL=require PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
+export TMPDIR=$scratch HOME=$scratch OBI_KERNEL=${OBI_KERNEL:-require} PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
+chroot "$host" env --chdir="$tree" "$python" -m obi_core doctor --json >"$results/doctor.json" || true
 chroot "$host" env --chdir="$tree" timeout --kill-after=10 "$seconds" \
 	"$python" -m pytest -p obi -p timeout -p no:cacheprovider --color=no --verbose --timeout="$seconds" \
 	-m 'kernel and not vm' --junit-xml="$results/junit.xml" "$@"

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 LAYERS = (
-    ("errors", "model", "btf", "elf", "decode"),
+    ("errors", "reason", "model", "btf", "elf", "decode"),
     ("settings", "host"),
     ("cgroups", "facts"),
     ("kernel",),

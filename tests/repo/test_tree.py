@@ -17,7 +17,7 @@ def test_make_knows_the_target(tree, target):
 def test_make_alone_lists_the_targets(tree):
     done = subprocess.run(["make", "--no-print-directory"], cwd=tree.root, capture_output=True, text=True, check=True)
     assert re.findall(r"^make ([a-z]+)", done.stdout, re.MULTILINE) == [
-        "help", "setup", "run", "test", "bench", "lint", "bpf", "clean",
+        "help", "setup", "run", "test", "kernels", "bench", "lint", "bpf", "clean",
     ]  # fmt: skip
 
 

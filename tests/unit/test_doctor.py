@@ -138,7 +138,7 @@ def shown(paint):
             Reason.OK,
             "",
             ("obi.x.rtt",),
-            refused=(Refused("x_rtt", Reason.MISSING_CAPABILITY, "x_rtt: CAP_NET_ADMIN is missing", "give it"),),
+            refused=(Refused("x_rtt", Reason.MISSING_CAPABILITY, "x_rtt (sockops): CAP_NET_ADMIN is missing", "give it"),),
         ),
     )
     facts = dict.fromkeys(key.removeprefix("node.") for key, _, _ in SCHEMA if key.startswith("node."))
@@ -152,7 +152,7 @@ def test_a_refusal_is_followed_by_its_remedy_and_a_loss_by_the_program_that_caus
         "  best           no: missing_capability: the kernel would not; give it CAP_BPF",
         "  plain          yes, loses",
         "                 - obi.x.rtt",
-        "                 without x_rtt: missing_capability: x_rtt: CAP_NET_ADMIN is missing; give it",
+        "                 without x_rtt: missing_capability: CAP_NET_ADMIN is missing; give it",
     ]
 
 

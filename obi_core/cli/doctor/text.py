@@ -109,9 +109,13 @@ def _mode(tried: Attempt, paint: Paint) -> Iterator[str]:
         return
     yield f"  {tried.mode:<14} {paint('yes')}{', loses' if tried.loses else ''}{tried.detail and f': {tried.detail}'}"
     yield from (f"{_INDENT} - {lost}" for lost in tried.loses)
+    # programs that are refused for one cause are named together
+    causes: dict[str, list[str]] = {}
     for refused in tried.refused:
+        cause = refused.detail.removeprefix(f"{refused.program} ").partition("): ")[2] or refused.detail
         then = f"; {refused.remedy}" if refused.remedy else ""
-        yield f"{_INDENT} without {refused.program}: {refused.reason.value}: {refused.detail}{then}"
+        causes.setdefault(f"{refused.reason.value}: {cause}{then}", []).append(refused.program)
+    yield from (f"{_INDENT} without {', '.join(programs)}: {cause}" for cause, programs in causes.items())
 
 
 def _maps(memory: MapMemory) -> str:

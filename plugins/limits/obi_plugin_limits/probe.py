@@ -72,7 +72,17 @@ class LimitsProbe(Probe):
         Mode(
             "tracepoint",
             (Program("limits_signal_raw"), Program("limits_oom_tp"), *_EXITS),
-            ("cap:bpf", "cap:perfmon", "btf", "tracefs"),
+            ("cap:bpf", "cap:perfmon", "types", "tracefs"),
+        ),
+        Mode(
+            "bcc",
+            (Program("limits_oom_tp"), *_EXITS),
+            ("cap:bpf", "cap:perfmon", "bcc", "tracefs"),
+            loses=(
+                "obi.limits.signals",
+                "event obi.limits.signal",
+                "the cgroup where the memory controller is a v1 one; the start of a process",
+            ),
         ),
         Mode(
             "procfs",

@@ -21,6 +21,13 @@ _log = logging.getLogger(__name__)
 _SIZED_BY_OWNERS = ("syscall_owners", "syscall_free", "syscall_calls")
 _NO_LATENCY = ("obi.syscall.duration", "slow calls")
 _NO_EXITS = ("obi.syscall.calls of exit and exit_group",)
+_NO_ROOM = ("obi.syscall.duration of calls beyond max_inflight at once",)
+_AT_TRACEPOINTS = (
+    Program("syscall_exit_tp"),
+    Program("syscall_enter_tp", loses=(*_NO_LATENCY, *_NO_EXITS)),
+    Program("syscall_end_tp", loses=("obi.syscall.duration of calls that found no room among the dead",)),
+    Program("syscall_self", loses=("the exclusion of the agent's own calls in a pid namespace",)),
+)
 
 
 class SyscallProbe(Probe):
@@ -43,14 +50,15 @@ class SyscallProbe(Probe):
         ),
         Mode(
             "tracepoint",
-            (
-                Program("syscall_exit_tp"),
-                Program("syscall_enter_tp", loses=(*_NO_LATENCY, *_NO_EXITS)),
-                Program("syscall_end_tp", loses=("obi.syscall.duration of calls that found no room among the dead",)),
-                Program("syscall_self", loses=("the exclusion of the agent's own calls in a pid namespace",)),
-            ),
-            ("cap:bpf", "cap:perfmon", "btf", "tracefs"),
-            loses=("obi.syscall.duration of calls beyond max_inflight at once",),
+            _AT_TRACEPOINTS,
+            ("cap:bpf", "cap:perfmon", "types", "tracefs"),
+            loses=_NO_ROOM,
+        ),
+        Mode(
+            "bcc",
+            _AT_TRACEPOINTS,
+            ("cap:bpf", "cap:perfmon", "bcc", "tracefs"),
+            loses=(*_NO_ROOM, "the cgroup where the memory controller is a v1 one; the start of a process"),
         ),
     )
 
