@@ -17,6 +17,7 @@ from obi_core.settings.core import (
     BudgetSettings,
     CoreSettings,
     HttpSettings,
+    KernelSettings,
     MetricsSettings,
     ResourceSettings,
 )
@@ -49,6 +50,7 @@ class Settings:
             agent=self._section("agent", AgentSettings),
             metrics=self._section("metrics", MetricsSettings),
             http=self._section("http", HttpSettings),
+            kernel=self._section("kernel", KernelSettings),
             budgets=self._section("budgets", BudgetSettings),
             otlp=self._section("otlp", OtlpSettings),
             otlp_traces=self._section("otlp_traces", OtlpTracesSettings),

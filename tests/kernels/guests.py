@@ -30,7 +30,10 @@ _PROGRAMS = {
     "qemu-system-x86_64": "qemu-system-x86",
 }
 """What has to be there, by the Debian package that brings it."""
-QUICK = "(exactly or every_mode_works or each_way or again_counts or round_trip_times_are_counted) and not bcc"
+QUICK = (
+    "(exactly or every_mode_works or each_way or again_counts or round_trip_times_are_counted or 32_bit_calls"
+    " or cause_of_is_the_systems) and not bcc"
+)
 """What the lane runs of the plugins' kernel tests: each outcome, each signal, nothing left behind. OBI_GUEST=full: all."""
 _GUEST_S, _BOOT_S = 2400, 120
 """How long the guest's tests may take, and how long it may take beside them. Emulation is slow, and a busy machine slower."""

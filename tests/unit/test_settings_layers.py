@@ -177,3 +177,12 @@ def test_a_mistake_in_an_overlay_names_the_overlay(tmp_path):
     assert refused({"OBI_POOL": "gpu"}, directory=tmp_path) == (
         f'{tmp_path}/pools/gpu.yaml:2: tcp.max_sockets: "none" is not allowed; it must be a whole number'
     )
+
+
+def test_every_section_of_the_core_is_read(tmp_path):
+    from obi_core.settings import CoreSettings
+
+    for section in CoreSettings.model_fields:
+        (tmp_path / "obi.yaml").write_text(f"{section}:\n  no_such_key_at_all: 1\n")
+        with pytest.raises(ConfigError, match=f'unknown key "no_such_key_at_all" in section "{section}"'):
+            load_settings(tmp_path, {}, {})
