@@ -72,8 +72,8 @@ class LibbpfLoader:
         """
         shipped = Shipped.read(package, stem)
         shipped.check(mode, plan)
-        refused: dict[str, LoadError] = {}
-        chosen = list(mode.programs)
+        refused = self._hookless(shipped, mode)
+        chosen = [program for program in mode.programs if program.name not in refused]
         while True:
             try:
                 return self._load(shipped, stem, chosen, plan, refused)
@@ -125,6 +125,25 @@ class LibbpfLoader:
             owned.pop_all()
             return loaded
 
+    def _hookless(self, shipped: Shipped, mode: Mode) -> dict[str, LoadError]:
+        """Programs whose hook only the kernel's own BTF tells, where there is but a file: libbpf would refuse all for one.
+
+        Raises:
+            LoadError: The mode cannot do without one of them.
+        """
+        if self._host.btf() is not None or self._host.types() is None:
+            return {}
+        refused = {}
+        for program in mode.programs:
+            section = shipped.elf.programs[program.name].section
+            if needs_own_btf(section):
+                message = "this kernel has no BTF of its own, by which this program finds its hook"
+                error = LoadError(message, program=program.name, section=section, need="btf")
+                if not program.loses:
+                    raise error
+                refused[program.name] = error
+        return refused
+
     def _stand_in(self) -> Path | None:
         """The file to relocate by, where the kernel has no BTF.
 
@@ -152,8 +171,6 @@ class LibbpfLoader:
             message = f"{shipped.source}: the kernel would not load it"
         if self._host.types() is None:
             message, need = "this kernel has no BTF (/sys/kernel/btf/vmlinux), which CO-RE objects need", "types"
-        elif self._host.btf() is None and needs_own_btf(section):
-            message, need = "this kernel has no BTF of its own, by which this program finds its hook", "btf"
         elif number == errno.ESRCH and target:
             message, need = f"this kernel has no {target} to attach to", f"hook:{target}"
         elif (cause := cause_of(number, section, self._host, log=log)) is not None:

@@ -39,7 +39,7 @@ _SOCKETS: Final = (
 INTERFACES: Final = Mode(
     "tc",
     (*map(Program, AT_INTERFACES.values()), *_SOCKETS),
-    ("cap:bpf", "cap:net_admin", "cap:perfmon", "btf"),
+    ("cap:bpf", "cap:net_admin", "cap:perfmon", "types"),
     (
         f"{_SUBJECT} of what an interface receives, and of what passes through",
         "obi.network.packets of other interfaces than those chosen",
@@ -49,5 +49,5 @@ INTERFACES: Final = Mode(
 SOCKETS: Final = Mode(
     "cgroup_skb",
     (Program("network_in"), Program("network_out"), *_SOCKETS),
-    ("cap:bpf", "cap:net_admin", "cap:perfmon", "btf", "cgroup2"),
+    ("cap:bpf", "cap:net_admin", "cap:perfmon", "types", "cgroup2"),
 )
