@@ -1,11 +1,16 @@
 """What every installed probe promises of its text for BCC: it compiles for old kernels, and counts what CO-RE counts."""
 
 import json
+import os
+import re
 import subprocess
 import sys
+import threading
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -101,6 +106,38 @@ for seen in probe.collect():
 probe.detach()
 print(json.dumps([host.btf() is not None, counts]))
 """
+
+
+@pytest.mark.timeout(90)
+def test_an_agent_without_btf_runs_its_probes_in_their_next_modes_within_200_mb():
+    ports = {"OBI_HTTP__LISTEN": "127.0.0.1:38080", "OBI_METRICS__LISTEN": "127.0.0.1:39090", "OBI_AGENT__VIEW": "off"}
+    command = [*HIDE, sys.executable, "-m", "obi_core", "run", "--interval", "1s"]
+    clean = {name: text for name, text in os.environ.items() if not name.startswith("OBI_")}
+    with subprocess.Popen(command, cwd=ROOT, env={**clean, **ports}, stderr=subprocess.DEVNULL) as agent:
+        try:
+            while set((modes := running(38080)).values()) & {None, ""} or len(modes) < len(PLUGINS):
+                assert agent.poll() is None
+                threading.Event().wait(0.2)
+            text = urlopen("http://127.0.0.1:39090/metrics", timeout=5).read().decode()
+            status = Path(f"/proc/{agent.pid}/status").read_text()
+        finally:
+            agent.terminate()
+    assert {name: modes[name] for name in with_bcc()} == dict.fromkeys(with_bcc(), "bcc")
+    peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) << 10
+    maps = sum(float(value) for value in re.findall(r"(?m)^obi_probe_map_bytes\{[^}]*\} (\S+)$", text))
+    assert maps > 0
+    assert peak + maps < 200e6
+
+
+def running(port):
+    """The mode of every probe, as /ready says; None before it has one."""
+    try:
+        answer = urlopen(f"http://127.0.0.1:{port}/ready", timeout=5)
+    except HTTPError as error:
+        answer = error
+    except OSError:
+        return {}
+    return {name: probe["mode"] for name, probe in json.load(answer)["probes"].items()}
 
 
 @pytest.mark.parametrize(("mode", "prefix"), [("tp_btf", ()), ("bcc", HIDE)], ids=["co-re", "bcc-without-btf"])

@@ -49,8 +49,9 @@ def test_an_agent_is_known_by_its_process_or_by_its_programs(tmp_path):
     ]
 
 
-def test_our_own_programs_are_no_neighbours(tmp_path):
-    assert neighbours(Host(proc=tmp_path), [Installed(3, "tc", "cil_from_netdev")], own=frozenset({3})) == []
+def test_whoever_has_our_programs_loaded_is_another_obi(tmp_path):
+    programs = [Installed(3, "tracing", "tcp_state_btf")]
+    assert neighbours(Host(proc=tmp_path), programs, frozenset({"tcp_state_btf"})) == [Neighbour("OBI", (), tuple(programs))]
 
 
 def test_a_port_is_named_with_its_setting():

@@ -55,12 +55,15 @@ def _examined(settings: "Settings", arguments: argparse.Namespace) -> tuple[int,
     """Exit status, and what to print."""
     from obi_core.cli.doctor import document, findings, neighbours, text  # as above
     from obi_core.cli.doctor.advice import advise
+    from obi_core.kernel.census import installed
 
     host = host_of(settings)
-    others = neighbours.neighbours(host)
+    programs = installed()
     with tracefs_meanwhile(host) as problem:
         found = findings.examine(settings, host)
         facts = document.node(host, problem)
+    ours = frozenset[str]().union(*(finding.programs for finding in found))
+    others = neighbours.neighbours(host, programs, ours)
     ports = neighbours.ports(settings, host)
     advice = advise(facts, others, ports)
     status = _status(

@@ -16,6 +16,8 @@ from obi_core.runtime.registry import Plugin, discover
 from obi_core.runtime.status import Attempt
 from obi_core.settings import BudgetSettings, ProbeSettings, Settings
 
+_NAME: Final = 15
+"""Characters of a program's name that the kernel keeps."""
 _SUPPORT: Final = {False: "full", True: "degraded"}
 
 
@@ -31,6 +33,8 @@ class Finding:
     """Why no mode was tried: the plugin cannot be used."""
     reason: Reason = Reason.OK
     """The code that goes with `problem`."""
+    programs: frozenset[str] = frozenset()
+    """Its programs, as the kernel names them."""
 
     @property
     def best(self) -> Attempt | None:
@@ -99,7 +103,8 @@ def _examine(plugin: Plugin, settings: Settings, host: Host) -> Finding:
         return Finding(plugin.name, plugin.dist, plugin.version, (), str(error), Reason.STEP_RAISED)
     deadline_s, budgets = 2 * settings.core.agent.step_deadline_s, settings.core.budgets
     modes = tuple(_try(plugin.probe, own, mode, host, budgets, deadline_s) for mode in plugin.probe.modes_for(own))
-    return Finding(plugin.name, plugin.dist, plugin.version, modes)
+    programs = frozenset(program.name[:_NAME] for mode in plugin.probe.modes for program in mode.programs)
+    return Finding(plugin.name, plugin.dist, plugin.version, modes, programs=programs)
 
 
 def _try(

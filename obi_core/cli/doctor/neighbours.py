@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from obi_core.host import Host
-from obi_core.kernel.census import Installed, installed
+from obi_core.kernel.census import Installed
 from obi_core.settings import Settings
 
 
@@ -41,6 +41,8 @@ AGENTS: Final = (
     Agent("ebpf_exporter", ("ebpf_exporter",), ()),
 )
 """As their sources name them; a process or a program that is named so is enough."""
+SELF: Final = "OBI"
+"""Name for another OBI."""
 UNKNOWN: Final = "unknown"
 """Name for programs of nobody we know."""
 SHARED_KINDS: Final = frozenset(
@@ -80,24 +82,25 @@ class Port:
         return {"setting": self.setting, "listen": self.listen, "holder": self.holder}
 
 
-def neighbours(host: Host, programs: Sequence[Installed] | None = None, own: frozenset[int] = frozenset()) -> list[Neighbour]:
+def neighbours(host: Host, programs: Sequence[Installed], names: frozenset[str] = frozenset()) -> list[Neighbour]:
     """Find other agents.
 
     Args:
         host: This node.
-        programs: What is in the kernel; None: look. Nothing is seen without CAP_SYS_ADMIN.
-        own: Ids of programs that are ours.
+        programs: What is in the kernel.
+        names: Of our own programs: whoever has them loaded is another OBI.
     """
-    found = [each for each in (installed() if programs is None else programs) if each.id not in own and each.name != "obi_try"]
     processes = host.process_names()
-    result, claimed = [], set()
+    ours = tuple(each for each in programs if each.name in names)
+    result = [Neighbour(SELF, (), ours)] if ours else []
+    claimed = {each.id for each in ours}
     for agent in AGENTS:
         running = tuple(f"{comm} (pid {pid})" for pid, comm in sorted(processes.items()) if comm in agent.processes)
-        theirs = tuple(each for each in found if agent.programs and each.name.startswith(agent.programs))
+        theirs = tuple(each for each in programs if agent.programs and each.name.startswith(agent.programs))
         claimed |= {each.id for each in theirs}
         if running or theirs:
             result.append(Neighbour(agent.name, running, theirs))
-    rest = tuple(each for each in found if each.id not in claimed and each.kind in SHARED_KINDS)
+    rest = tuple(each for each in programs if each.id not in claimed and each.kind in SHARED_KINDS)
     return [*result, Neighbour(UNKNOWN, (), rest)] if rest else result
 
 

@@ -3,6 +3,10 @@
 
 from collections.abc import Iterator
 
+from obi_core.errors import LoadError
+from obi_core.kernel.sections import capabilities_of
+from obi_core.kernel.shipped import Shipped
+from obi_core.model import Mode
 from obi_core.runtime.shape import probe_of
 from obi_core.testing.suite.author import Author
 
@@ -20,6 +24,22 @@ class Declares(Author):
     def test_its_settings_have_defaults_and_make_a_plan(self) -> None:
         plan = self.settings().plan()
         assert all(isinstance(value, int) for part in (plan.constants, plan.live, plan.entries) for value in part.values())
+
+    def test_a_mode_says_which_capabilities_its_programs_take(self) -> None:
+        for mode in self.probe.modes:
+            needed = {f"cap:{name}" for section in self._sections(mode) for name in capabilities_of(section)}
+            missing = sorted(needed - set(mode.needs))
+            assert not missing, f"mode {mode.name} does not say that it needs {', '.join(missing)}"
+
+    def _sections(self, mode: Mode) -> Iterator[str]:
+        """Sections of the programs that a mode cannot do without, as the built object has them."""
+        package = self.probe.__module__.rpartition(".")[0]
+        wanted = [program.name for program in mode.programs if not program.loses]
+        try:
+            programs = Shipped.read(package, self.probe.name).elf.programs if wanted and package else {}
+        except LoadError:  # not built where no kernel is at hand
+            programs = {}
+        yield from (programs[name].section for name in wanted if name in programs)
 
     def test_what_is_lost_is_said(self) -> None:
         for mode in self.probe.modes:
