@@ -10,14 +10,17 @@ OBI_KERNEL
 `require`   it fails instead
 =========== ===========================================================================================
 
+`OBI_DOCTOR` names a file with what `obi doctor --json` found here: tests of refused modes are skipped with the code.
 With `since`, a test that would be skipped on a kernel as new or newer fails too: there, the need should be met.
 Needs are those of a mode (`cap:bpf`, `btf`, `tracefs`, `cgroup2`, `tp:category/event`), `root`, and `cmd:program`.
 """
 
+import json
 import os
 import re
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -41,6 +44,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if policy() == "off":
             # Asked for by name; continuous integration asks for `require`.
             pytest.skip("kernel tests are off (OBI_KERNEL=off)")
+        doctor = os.environ.get("OBI_DOCTOR")
+        if doctor and (refusal := refused_here(item, doctor)):
+            # Not under `require` either: the matrix of kernels asks what each of them offers, and names the code.
+            pytest.skip(refusal)
         from obi_core.host import Host  # every pytest of this environment loads this plugin
 
         host = Host()
@@ -52,6 +59,28 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 pytest.fail(f"{lacks} (OBI_KERNEL=require)", pytrace=False)
             # `auto`, a stranger's machine: the sentence names what is missing.
             pytest.skip(lacks)
+
+
+def refused_here(item: pytest.Item, doctor: str) -> str:
+    """Why the mode that a test is for is refused on this kernel, by what the doctor found there; empty if it is not.
+
+    Args:
+        item: A test; one of a mode has it among its parameters.
+        doctor: File with the document of `obi doctor --json`.
+    """
+    from obi_core.model import Mode  # as above
+
+    callspec = getattr(item, "callspec", None)
+    modes = {value.name for value in callspec.params.values() if isinstance(value, Mode)} if callspec else set()
+    parts = item.path.parts
+    if not modes or "plugins" not in parts:
+        return ""
+    name = parts[parts.index("plugins") + 1]
+    for probe in json.loads(Path(doctor).read_text())["probes"]:
+        for mode in probe["modes"] if probe["name"] == name else ():
+            if mode["name"] in modes and not mode["ok"]:
+                return f"{mode['reason']}: mode {mode['name']} is refused here"
+    return ""
 
 
 def policy() -> str:

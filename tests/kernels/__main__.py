@@ -5,6 +5,7 @@
 
 import argparse
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,8 @@ def host(results, chosen):
         f"--junit-xml={results / 'junit.xml'}",
         *chosen,
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    environ = {**os.environ, "OBI_DOCTOR": str(results / "doctor.json")}
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
     return guests.outcome(results, done.stdout)
 
 

@@ -27,6 +27,7 @@ mount --bind "$results" "$host$results"
 # What may be left out of pytest is left out, for emulation is slow. The host waits; should it be gone, `timeout` ends this.
 export TMPDIR=$scratch HOME=$scratch OBI_KERNEL=${OBI_KERNEL:-require} PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
 chroot "$host" env --chdir="$tree" "$python" -m obi_core doctor --json >"$results/doctor.json" || true
+export OBI_DOCTOR=$results/doctor.json
 chroot "$host" env --chdir="$tree" timeout --kill-after=10 "$seconds" \
 	"$python" -m pytest -p obi -p timeout -p no:cacheprovider --color=no --verbose --timeout="$seconds" \
 	-m 'kernel and not vm' --junit-xml="$results/junit.xml" "$@"

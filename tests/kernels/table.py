@@ -53,8 +53,8 @@ def tests(name, outcome):
 
 
 def reason(message):
-    """The need that a skipped test names: `btf` of `btf is missing: …`."""
-    return message.partition(" is missing")[0] if " is missing" in message else message
+    """The need or the code that a skipped test names: `btf` of `btf is missing: …`, `load_refused` of `load_refused: …`."""
+    return message.partition(" is missing")[0] if " is missing" in message else message.partition(":")[0]
 
 
 def markdown(all_rows, today):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from obi_core.testing.plugin import version
+from obi_core.testing.plugin import refused_here, version
 
 pytest_plugins = ("pytester",)
 
@@ -85,3 +85,23 @@ def test_releases_are_compared_as_numbers():
     assert version("6.1.0-18-amd64") == (6, 1, 0)
     assert version("5.10") < version("5.10.209") < version("6.1.0-18-amd64")
     assert version("") == ()
+
+
+def test_a_mode_that_the_doctor_saw_refused_is_left_out_with_its_code(tmp_path):
+    import json
+    from types import SimpleNamespace
+
+    from obi_core.model import Mode
+
+    modes = [{"name": "best", "ok": False, "reason": "load_refused"}, {"name": "plain", "ok": True, "reason": "ok"}]
+    (tmp_path / "doctor.json").write_text(json.dumps({"probes": [{"name": "tcp", "modes": modes}]}))
+
+    def refusal(mode, plugin_name="tcp"):
+        path = tmp_path / "plugins" / plugin_name / "tests/test_x.py"
+        item = SimpleNamespace(path=path, callspec=SimpleNamespace(params={"mode": mode}))
+        return refused_here(item, str(tmp_path / "doctor.json"))
+
+    assert refusal(Mode("best")) == "load_refused: mode best is refused here"
+    assert refusal(Mode("plain")) == ""
+    assert refusal(Mode("best"), "limits") == ""
+    assert refusal("best") == ""
