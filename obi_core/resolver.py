@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from obi_core.model import Owner
 
@@ -14,6 +14,13 @@ class Subject:
     attributes: Mapping[str, str | int]
     complete: bool = True
     """False: more may be known in a moment, so the bus waits a little before it binds."""
+    missing: str = ""
+    """What is not known yet: one word, such as `cgroup`, `pod` or `container`."""
+
+    def joined(self, other: "Subject") -> "Subject":
+        """What both say; the other's word wins."""
+        complete = self.complete and other.complete
+        return Subject({**self.attributes, **other.attributes}, complete, self.missing or other.missing)
 
 
 class Resolver(Protocol):
@@ -21,3 +28,11 @@ class Resolver(Protocol):
 
     def resolve(self, owner: Owner) -> Subject:
         """Describe `owner` from what is known now. Never blocks on the network, never raises."""
+
+
+@runtime_checkable
+class Describer(Protocol):
+    """A resolver that knows more of a process than metrics can carry: for spans and log events."""
+
+    def details(self, owner: Owner) -> Mapping[str, str | int]:
+        """Say what one process was: its id, its command line. Called on the bus thread; never blocks, never raises."""

@@ -69,6 +69,8 @@ class Sink(ABC):
 
     name: ClassVar[str]
     """Empty for one that carries nothing out."""
+    sections: ClassVar[tuple[str, ...] | None] = None
+    """Core sections that `create` reads: the sink is made anew when one of them changes. None: all."""
 
     @classmethod
     @abstractmethod

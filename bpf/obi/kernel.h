@@ -308,8 +308,14 @@ struct kernfs_node {
 	__u64 id;
 };
 
+struct cgroup_root {
+	unsigned int subsys_mask; /* bit per enum cgroup_subsys_id */
+	int hierarchy_id; /* 0: v2's */
+};
+
 struct cgroup {
 	struct kernfs_node *kn;
+	struct cgroup_root *root;
 };
 
 struct cgroup_subsys_state {
@@ -342,6 +348,8 @@ struct percpu_counter {
 
 /* The order of the counters: enum in include/linux/mm_types_task.h. */
 struct mm_struct {
+	unsigned long arg_start;
+	unsigned long arg_end;
 	struct percpu_counter rss_stat[4];
 };
 
@@ -406,6 +414,19 @@ struct nsproxy {
 	struct net *net_ns;
 };
 
+struct upid {
+	int nr;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1]; /* level + 1 of them */
+};
+
+struct linux_binprm {
+	const char *filename;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	int pid;
@@ -420,6 +441,7 @@ struct task_struct {
 	sigset_t blocked;
 	sigset_t real_blocked;
 	struct nsproxy *nsproxy;
+	struct pid *thread_pid;
 };
 
 struct seq_file;

@@ -7,6 +7,7 @@ both only ever leave a message for the bus thread, which alone touches the serie
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from threading import Event, Lock, Thread
 from typing import Final
 
@@ -53,13 +54,8 @@ class Bus:
         limits: Limits | None = None,
         clock: Callable[[], Moment] = Moment.now,
     ) -> None:
-        chosen = replace(
-            limits or Limits(),
-            series=series_limit,
-            bind_grace_s=bind_grace_s,
-            series_idle_s=series_idle_s,
-            series_ended_s=series_ended_s,
-        )
+        bounds = replace(limits or Limits(), series=series_limit, bind_grace_s=bind_grace_s)
+        chosen = replace(bounds, series_idle_s=series_idle_s, series_ended_s=series_ended_s)
         self._clock = clock
         self._started = clock()
         self._losses, self._accounts = Losses(), Accounts()
@@ -150,6 +146,15 @@ class Bus:
             because values are cumulative and the bus keeps what ends in a refused batch; its spans and log events are.
         """
         return self._mailbox.put(Batch(probe, generation, batch, whole))
+
+    def retune(self, limits: Limits) -> None:
+        """Keep series by other limits from now on; what is bounded at the start stays so."""
+        self._mailbox.ask(partial(self._table.retune, limits))
+
+    def forget(self, probe: str) -> None:
+        """Drop a probe that will not come back, with its series and views; what it lost stays counted."""
+        self._mailbox.ask(partial(self._table.forget, probe))
+        self._mailbox.ask(partial(self._views.forget, probe))
 
     def end(self, probe: str, generation: int) -> None:
         """End all keys of a generation (detach, mode change) after what was published before; never refused.

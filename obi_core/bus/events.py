@@ -8,7 +8,7 @@ from typing import Final
 
 from obi_core.bus.losses import Losses, Place
 from obi_core.model import LogEvent, Span
-from obi_core.resolver import Resolver
+from obi_core.resolver import Describer, Resolver
 from obi_core.sink import Happening
 
 _AWAKE: Final = 2
@@ -71,5 +71,7 @@ class EventQueue:
     def _described(self, happening: Happening) -> tuple[Happening, bool]:
         if happening.what.owner is None:
             return happening, True
-        subject = self._resolver.resolve(happening.what.owner)
-        return replace(happening, subject=subject.attributes), subject.complete
+        owner = happening.what.owner
+        subject = self._resolver.resolve(owner)
+        details = self._resolver.details(owner) if isinstance(self._resolver, Describer) else {}
+        return replace(happening, subject={**details, **subject.attributes}), subject.complete

@@ -144,7 +144,7 @@ class Generation:
             subject = subjects.get(seen.owner)
             if subject is None:
                 subject = subjects[seen.owner] = self._late.resolve(seen.owner)
-        if subject is not None and not subject.complete and seen.owner is not None and self._late.admits():
+        if subject is not None and not subject.complete and seen.owner is not None and self._late.admits(subject):
             # Pinned: a private series is in no set, so no set may drop it.
             series = Series((), keys.series.zero(), now, pinned=True)
             binding = keys.make(series)

@@ -50,20 +50,24 @@ class LateBinder:
         self._resolver, self._grace_ns, self._limit = resolver, grace_ns, limit
         self._owners: dict[Owner, tuple[int, list[Waiting]]] = {}
         self._rows = 0
-        self.unresolved = {"late": 0, "full": 0}
-        """Rows that were bound to what was known, because the wait was over or too many waited."""
+        self.unresolved = {"cgroup": 0, "container": 0, "full": 0, "late": 0, "pod": 0, "process": 0}
+        """Rows that were bound to what was known: too many waited (`full`), or the wait was over: by what was not known."""
 
     def __len__(self) -> int:
         return self._rows
+
+    def retune(self, grace_ns: int, limit: int) -> None:
+        """Wait otherwise from now on."""
+        self._grace_ns, self._limit = grace_ns, limit
 
     def resolve(self, owner: Owner) -> Subject:
         """Ask the resolver."""
         return self._resolver.resolve(owner)
 
-    def admits(self) -> bool:
+    def admits(self, subject: Subject) -> bool:
         """Whether one more row may wait; if not, count it as bound too early."""
         if self._grace_ns <= 0 or self._rows >= self._limit:
-            self.unresolved["full" if self._grace_ns > 0 else "late"] += 1
+            self._count("full" if self._grace_ns > 0 else subject.missing, 1)
             return False
         return True
 
@@ -78,9 +82,13 @@ class LateBinder:
             del self._owners[owner]
             self._rows -= len(waiting)
             if not subject.complete:
-                self.unresolved["late"] += len(waiting)
+                self._count(subject.missing, len(waiting))
             for each in waiting:
                 each.bind(subject, now)
+
+    def _count(self, reason: str, number: int) -> None:
+        # the words of a stranger's resolver are not ours to make series of
+        self.unresolved[reason if reason in self.unresolved else "late"] += number
 
     def _ready(self, now: Moment, all_of_them: bool) -> Iterator[tuple[Owner, Subject, list[Waiting]]]:
         for owner, (since, waiting) in self._owners.items():

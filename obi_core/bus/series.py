@@ -1,6 +1,6 @@
 """Series: one value per attribute set of one instrument, and the bounded set of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -51,13 +51,20 @@ class SeriesSet:
         scope: The plugin's distribution.
         limit: Series beside the overflow series.
         now: Moment of registration: the start of the headline series.
+        keep: Leaves out attributes that are not wanted; None: nothing is left out.
         marks: Attributes that every series of the probe carries, the headline's too.
     """
 
     def __init__(
-        self, instrument: Instrument, scope: str, limit: int, now: Moment, marks: Mapping[str, str] | None = None
+        self,
+        instrument: Instrument,
+        scope: str,
+        limit: int,
+        now: Moment,
+        keep: Callable[[Attributes], Attributes] | None = None,
+        marks: Mapping[str, str] | None = None,
     ) -> None:
-        self.instrument, self.scope, self._limit = instrument, scope, limit
+        self.instrument, self.scope, self.limit = instrument, scope, limit
         self.overflowed = 0
         """Keys that were bound to the overflow series."""
         self.changed = True
@@ -65,8 +72,9 @@ class SeriesSet:
         self._series: dict[Attributes, Series] = {}
         self._overflow: Series | None = None
         self._metric = Metric(instrument, scope, ())
+        self.keep = keep
         for headline in instrument.headline:
-            attributes: Attributes = tuple(sorted({**headline, **(marks or {})}.items()))
+            attributes: Attributes = self._kept(tuple(sorted({**headline, **(marks or {})}.items())))
             self._series[attributes] = Series(attributes, self.zero(), now, pinned=True)
 
     def __len__(self) -> int:
@@ -84,9 +92,10 @@ class SeriesSet:
 
     def at(self, attributes: Attributes, now: Moment) -> Series:
         """Find the series with these attributes, make it, or fall back to the overflow series when the set is full."""
+        attributes = self._kept(attributes)
         series = self._series.get(attributes)
         if series is None:
-            if len(self._series) < self._limit:
+            if len(self._series) < self.limit:
                 series = self._series[attributes] = Series(attributes, self.zero(), now)
             else:
                 self.overflowed += 1
@@ -94,6 +103,9 @@ class SeriesSet:
                     self._overflow = Series(OVERFLOW, self.zero(), now, pinned=True)
                 series = self._overflow
         return series
+
+    def _kept(self, attributes: Attributes) -> Attributes:
+        return attributes if self.keep is None else self.keep(attributes)
 
     def release(self, series: Series, now: Moment, *, ended: bool = False) -> None:
         """Note that a key of `series` ended. A gauge that no row feeds any more ends with its last key."""

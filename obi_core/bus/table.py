@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from obi_core.bus.attributes import Rule, attribute_filter
 from obi_core.bus.keys import Generation, Other
 from obi_core.bus.late import LateBinder
 from obi_core.bus.moment import Moment
@@ -37,6 +38,8 @@ class Limits:
     """Spans and log events that no sink has taken yet."""
     batches: int = 8
     """Batches of one probe that wait for the bus thread."""
+    rules: tuple[Rule, ...] = ()
+    """Attributes that series carry; others are left out, and what then is one series adds up."""
     endings: int = 65_536
     """Entries kept of refused batches, per probe, because a row ends in them."""
 
@@ -83,8 +86,7 @@ class SeriesTable:
         """
         if probe not in self._probes:
             check_instruments(probe, instruments)
-            sets = {i.name: SeriesSet(i, scope, self._limits.series, now, marks) for i in instruments}
-            self._probes[probe] = _Probe(sets)
+            self._probes[probe] = _Probe({i.name: self._set(i, scope, now, marks) for i in instruments})
         self._probes[probe].marks = dict(marks or {})
 
     def apply(self, probe: str, generation: int, batch: Sequence[Yielded], now: Moment) -> list[Other]:
@@ -112,10 +114,29 @@ class SeriesTable:
 
     def end(self, probe: str, generation: int, now: Moment) -> None:
         """End all keys of `generation` and of those before it; their series stay."""
-        state = self._probes[probe]
+        state = self._probes.get(probe)
+        if state is None:
+            return
         state.ended = max(state.ended, generation)
         for number in [number for number in state.generations if number <= generation]:
             state.generations.pop(number).end(now)
+
+    def _set(self, instrument: Instrument, scope: str, now: Moment, marks: Marks) -> SeriesSet:
+        keep = attribute_filter(instrument.name, self._limits.rules)
+        return SeriesSet(instrument, scope, self._limits.series, now, keep, marks)
+
+    def retune(self, limits: Limits) -> None:
+        """Keep more or less from now on; series that are there stay."""
+        self._limits = limits
+        self.late.retune(int(limits.bind_grace_s * 1e9), limits.waiting)
+        for state in self._probes.values():
+            for name, series in state.sets.items():
+                series.limit = limits.series
+                series.keep = attribute_filter(name, limits.rules)
+
+    def forget(self, probe: str) -> None:
+        """Drop a probe with all its series."""
+        self._probes.pop(probe, None)
 
     def fault(self, probe: str, generation: int) -> str | None:
         """Say what `generation` of `probe` observed without declaring it; None if nothing."""

@@ -44,6 +44,12 @@ class Views:
         with self._lock:
             self._of_probe.setdefault(probe, tuple(views))
 
+    def forget(self, probe: str) -> None:
+        """Offer the views of `probe` no more."""
+        self.clear(probe)
+        with self._lock:
+            self._of_probe.pop(probe, None)
+
     def all(self) -> tuple[View, ...]:
         """Every view on offer."""
         with self._lock:

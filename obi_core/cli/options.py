@@ -12,7 +12,7 @@ from obi_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from obi_core.host import Host
-    from obi_core.settings import Settings
+    from obi_core.settings import KubernetesSettings, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +68,25 @@ def settings_of(arguments: argparse.Namespace, flags: tuple[Flag, ...], more: Ma
         flag.setting: Given(value, flag.flag) for flag in flags if (value := getattr(arguments, flag.setting)) is not None
     }
     given |= {key: Given(value, "--set") for key, value in (more or {}).items()}
+    return load_settings(directory_of(arguments), os.environ, given, labels=_node_labels)
+
+
+def _node_labels(kubernetes: "KubernetesSettings") -> Mapping[str, str]:
+    from obi_core.runtime.identity import labels_of_node  # only where a pool has a selector
+
+    return labels_of_node(os.environ)(kubernetes)
+
+
+def directory_of(arguments: argparse.Namespace) -> Path | None:
+    """Give the directory of the configuration, if there is one.
+
+    Raises:
+        ConfigError: Its name is empty.
+    """
     directory = arguments.config if arguments.config is not None else os.environ.get("OBI_CONFIG")
     if directory == "":
         raise ConfigError("names no directory", file="--config" if arguments.config is not None else "OBI_CONFIG")
-    return load_settings(None if directory is None else Path(directory), os.environ, given)
+    return None if directory is None else Path(directory)
 
 
 def host_of(settings: "Settings") -> "Host":

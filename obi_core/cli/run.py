@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Final, Self
 
 from obi_core.cli.logs import logging_to
-from obi_core.cli.options import RUN, add_settings, host_of, located, settings_of
+from obi_core.cli.options import RUN, add_settings, directory_of, host_of, located, settings_of
 from obi_core.cli.tracefs import ensure_tracefs
 from obi_core.sinks.screen import LEAVE
 
@@ -31,8 +31,11 @@ def run(arguments: argparse.Namespace) -> int:
         ConfigError: A setting is wrong.
         HostError: No probe can run here, or a port is taken.
     """
+    from obi_core.settings.changes import FileChanges  # `obi --help` needs none of it
+
     with _Signals() as signals:
         settings = settings_of(arguments, RUN)
+        files = FileChanges(directory_of(arguments))
         with logging_to(sys.stderr, settings.core.agent.log_level), located(settings):
             host = host_of(settings)
             if reason := ensure_tracefs(host):
@@ -41,18 +44,23 @@ def run(arguments: argparse.Namespace) -> int:
             from obi_core.runtime.agent import Agent
 
             refuse_if_hopeless(settings, host)
-            agent = Agent(settings, host)
+            agent = Agent(settings, host, reread=lambda: settings_of(arguments, RUN), changed=files.settled)
             signals.stop_by(agent.stop)
+            signals.reload_by(agent.reload)
             return agent.run()
 
 
 class _Signals:
-    """SIGTERM and the first SIGINT ask the agent to stop, also before it is made; a second SIGINT ends the program at once."""
+    """SIGTERM and the first SIGINT ask the agent to stop, also before it is made; a second SIGINT ends the program at once.
+
+    SIGHUP asks it to read its configuration again; before it is made there is nothing to read again.
+    """
 
     def __init__(self) -> None:
         self._asked = False
         self._interrupts = 0
         self._stop: Callable[[], object] = lambda: None
+        self._reload: Callable[[], object] = lambda: None
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def stop_by(self, stop: Callable[[], object]) -> None:
@@ -61,9 +69,14 @@ class _Signals:
         if self._asked:
             stop()
 
+    def reload_by(self, reload: Callable[[], object]) -> None:
+        """On SIGHUP, from now on, call `reload`."""
+        self._reload = reload
+
     def __enter__(self) -> Self:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._came)
+        self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: self._reload())
         return self
 
     def __exit__(self, *_: object) -> None:

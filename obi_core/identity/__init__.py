@@ -3,5 +3,6 @@
 from obi_core.identity.cgroup import Both, CgroupResolver
 from obi_core.identity.process import ProcessResolver
 from obi_core.identity.resource import resource_attributes
+from obi_core.identity.tracking import Tracking
 
-__all__ = ["Both", "CgroupResolver", "ProcessResolver", "resource_attributes"]
+__all__ = ["Both", "CgroupResolver", "ProcessResolver", "Tracking", "resource_attributes"]

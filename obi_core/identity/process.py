@@ -1,7 +1,7 @@
 """From the kernel's owner to process attributes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import PurePath
 from typing import Final
@@ -28,16 +28,24 @@ class ProcessResolver:
     says that the process under this id is still the same).
     """
 
-    def __init__(self, host: Host, *, process_pid: bool = False, ticks_per_s: int | None = None) -> None:
+    def __init__(
+        self,
+        host: Host,
+        *,
+        process_pid: bool = False,
+        noted: Callable[[Owner], str | None] = lambda _: None,
+        ticks_per_s: int | None = None,
+    ) -> None:
         """Use `host` for /proc.
 
         Args:
             host: Where to read.
+            noted: See `Tracking.name`.
             process_pid: Whether subjects carry `process.pid`.
             ticks_per_s: Clock ticks in /proc/<pid>/stat; None: this system's.
         """
         self._host = host
-        self._process_pid = process_pid
+        self._process_pid, self._noted = process_pid, noted
         self._ticks_per_s = ticks_per_s or os.sysconf("SC_CLK_TCK")
         # what all running processes of a cut-off name agreed on: many new rows of one name cost one walk through /proc
         self._whole_names: dict[str, str] = {}
@@ -45,17 +53,27 @@ class ProcessResolver:
     def resolve(self, owner: Owner) -> Subject:
         """Describe `owner`: `process.executable.name`, and `process.pid` where asked for."""
         attributes: dict[str, str | int] = {}
-        name = self._name(owner)
+        name, missing = self._known_or_not(owner)
         if name:
             attributes["process.executable.name"] = name
         if self._process_pid and owner.tgid:
             attributes["process.pid"] = owner.tgid
-        return Subject(attributes)
+        return Subject(attributes, not missing, missing)
+
+    def _known_or_not(self, owner: Owner) -> tuple[str, str]:
+        """The name, and what is missing of it."""
+        comm = owner.comm
+        if len(comm.encode(errors="replace")) < _COMM_LENGTH:
+            return comm, ""
+        try:
+            noted = self._noted(owner)
+        except LookupError:
+            name = self._name(owner)
+            return name, "process" if name == comm else ""
+        return noted or self._name(owner), ""
 
     def _name(self, owner: Owner) -> str:
         comm = owner.comm
-        if len(comm.encode(errors="replace")) < _COMM_LENGTH:
-            return comm
         if not owner.tgid:
             return self._whole_name_of_all(comm)
         if not self._alive(owner):

@@ -8,35 +8,32 @@ import logging
 import os
 import queue
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint
 from typing import Final
 
 from obi_core.bus import Bus
-from obi_core.cgroups import Cgroups
-from obi_core.errors import ConfigError, HostError, PluginError
+from obi_core.errors import ObiError
 from obi_core.host import Host
-from obi_core.identity import Both, CgroupResolver, ProcessResolver, resource_attributes
+from obi_core.identity import resource_attributes
 from obi_core.identity.resource import agent_version
-from obi_core.kernel.ages import RowAges
 from obi_core.kernel.base import Loader
-from obi_core.kernel.loaders import NodeLoader
-from obi_core.kernel.node import node_constants
-from obi_core.model import ProbeState, Reason
-from obi_core.probe import Probe
+from obi_core.model import LogEvent, Metric, ProbeState
 from obi_core.runtime.changes import tell
 from obi_core.runtime.diary import Diary
+from obi_core.runtime.door import Door
+from obi_core.runtime.fleet import Fleet, node_loader
 from obi_core.runtime.health import routes
-from obi_core.runtime.http import HealthServer
+from obi_core.runtime.http import Route
+from obi_core.runtime.identity import Identity
+from obi_core.runtime.muster import Muster, bus_of, limits_of, muster, nothing_runs, whole
 from obi_core.runtime.outputs import Outputs
 from obi_core.runtime.own import OwnMetrics
-from obi_core.runtime.plan import Plan
-from obi_core.runtime.registry import Plugin, discover, installed, new_manager
+from obi_core.runtime.registry import installed
+from obi_core.runtime.reloads import Reloads
 from obi_core.runtime.resolvers import Resolvers
-from obi_core.runtime.runner import Runner
 from obi_core.runtime.status import Status
-from obi_core.settings import Settings
-from obi_core.sink import Sink
+from obi_core.settings import HttpSettings, Settings
 
 TICK_S: Final = 1.0
 
@@ -52,6 +49,9 @@ class Agent:
         loader: Loads BPF objects; None: what each mode needs, libbpf or BCC.
         entry_points: Gives the entry points of the plugins.
         environ: The environment, for resource attributes.
+        reread: Reads the settings again, for a reload; None: they stay as they are.
+        changed: Whether their files have changed.
+        exporting: False: no sink and no health endpoint, for `sit`.
     """
 
     def __init__(
@@ -62,19 +62,24 @@ class Agent:
         loader: Loader | None = None,
         entry_points: Callable[[], Iterable[EntryPoint]] = installed,
         environ: Mapping[str, str] = os.environ,
+        reread: Callable[[], Settings] | None = None,
+        changed: Callable[[], bool] | None = None,
+        exporting: bool = True,
     ) -> None:
         self._settings, self._host = settings, host
         self._loader, self._entry_points, self._environ = loader, entry_points, environ
-        self._manager = new_manager()
-        self._plugins: tuple[Plugin, ...] = ()
-        self._broken: tuple[Status, ...] = ()
-        self._runners: tuple[Runner, ...] = ()
-        self._bus: Bus | None = None
-        self._outputs: Outputs | None = None
-        self._diary: Diary | None = None
-        self._http: HealthServer | None = None
         # A SimpleQueue, because its put may be called from a signal handler that interrupts its get.
         self._inbox: queue.SimpleQueue[Status | None] = queue.SimpleQueue()
+        self._exporting = exporting
+        self._reloads = Reloads(reread, changed, self._event)
+        self._muster: Muster | None = None
+        self._bus: Bus | None = None
+        self._fleet: Fleet | None = None
+        self._identity: Identity | None = None
+        self._resolvers: Resolvers | None = None
+        self._outputs: Outputs | None = None
+        self._diary: Diary | None = None
+        self._door = Door(self._routes, host)
         self._stopping = False
         self._began = False
         self._held: list[Status] = []
@@ -83,7 +88,7 @@ class Agent:
     @property
     def http_port(self) -> int:
         """Port of the health endpoint; 0 before it listens."""
-        return self._http.port if self._http else 0
+        return self._door.port
 
     def run(self) -> int:
         """Run until `stop`.
@@ -103,117 +108,121 @@ class Agent:
             self._end()
         return 0
 
+    def sit(self, time_s: float) -> tuple[Metric, ...]:
+        """Run for so long, in the place of `run`; the probes' metrics at the end.
+
+        Raises:
+            ConfigError, HostError: As `run`.
+        """
+        try:
+            self._start()
+            until = time.monotonic() + time_s
+            while not self._stopping and time.monotonic() < until:
+                self._turn()
+        finally:
+            self._end()
+        return tuple(metric for metric in self._bus.metrics() if metric.scope) if self._bus else ()
+
     def stop(self) -> None:
         """Ask `run` to end. From any thread, and from a signal handler."""
         self._stopping = True
         self._inbox.put(None)
 
+    def reload(self) -> None:
+        """Ask `run` to read the configuration again. From any thread, and from a signal handler."""
+        self._reloads.ask()
+        self._inbox.put(None)
+
     def statuses(self) -> tuple[Status, ...]:
         """Where every listed plugin stands."""
-        return (*self._broken, *(runner.status for runner in self._runners))
+        return self._fleet.statuses() if self._fleet else ()
 
     def status(self) -> Mapping[str, object]:
         """Everything, JSON-ready; free text included."""
-        by_name = {plugin.name: plugin for plugin in self._plugins if plugin.reason is not Reason.NOT_LISTED}
-        losses: dict[str, dict[str, int]] = {}
-        for (probe, place), number in (self._bus.losses() if self._bus else {}).items():
-            losses.setdefault(probe, {})[place] = number
-        return {
-            "version": agent_version(),
-            "probes": {
-                status.probe: {
-                    "dist": by_name[status.probe].dist,
-                    "version": by_name[status.probe].version,
-                    **status.full(),
-                    "lost": losses.get(status.probe, {}),
-                }
-                for status in self.statuses()
-            },
-            "sinks": list(self._outputs.names) if self._outputs else [],
-            "not_listed": [plugin.name for plugin in self._plugins if plugin.reason is Reason.NOT_LISTED],
-        }
+        losses = self._bus.losses() if self._bus else {}
+        config = {"hash": self._reloads.digest, "pool": self._settings.pool}
+        sinks = self._outputs.names if self._outputs else ()
+        return {"version": agent_version(), "config": config, **whole(self._muster, self.statuses(), losses, sinks)}
 
     def _start(self) -> None:
         core = self._settings.core
-        from obi_core.sinks import builtin  # what `obi plugins list` need not load
-
-        self._manager.register(builtin, name="obi-core")
-        self._plugins = discover(core.agent.plugins, entry_points=self._entry_points, manager=self._manager)
-        usable = [plugin for plugin in self._plugins if plugin.reason is Reason.OK]
-        self._broken = tuple(
-            Status(plugin.name, ProbeState.QUARANTINED, plugin.reason, detail=plugin.detail)
-            for plugin in self._plugins
-            if plugin.reason not in (Reason.OK, Reason.NOT_LISTED)
-        )
-        self._held += self._broken
-        installed_names = {plugin.name for plugin in self._plugins}
-        for section in self._settings.unlisted([plugin.name for plugin in usable], installed_names):
-            _log.info("section %s is of a plugin that is not listed in agent.plugins: parsed, not checked", section)
-        bus = self._bus = Bus(
-            Resolvers(
-                Both(
-                    CgroupResolver(Cgroups(self._host), pod_uid=core.metrics.pod_uid),
-                    ProcessResolver(self._host, process_pid=core.metrics.process_pid),
-                ),
-                [resolver for plugin in usable for resolver in plugin.resolvers],
-            ),
-            series_limit=core.metrics.series_limit,
-            series_idle_s=core.metrics.series_idle_s,
-            series_ended_s=core.metrics.series_ended_s,
-            bind_grace_s=core.metrics.bind_grace_s,
-        )
+        wanted = self._muster = muster(self._settings, self._entry_points)
+        self._reloads.digest = wanted.digest()
+        self._reloads.watching = core.agent.reload == "watch"
+        self._identity = Identity(self._host, self._environ, core, self._identity_loader)
+        self._resolvers = Resolvers(self._identity, wanted.resolvers)
+        bus = self._bus = bus_of(self._resolvers, core.metrics)
         self._diary = Diary(bus.note, core.agent.own_spans_every)
-        self._runners = tuple(self._runners_of(usable, bus))
-        if not self._runners:
-            raise self._nothing_runs()
-        sinks: list[type[Sink]] = [*builtin.obi_register_sinks(), *(sink for plugin in usable for sink in plugin.sinks)]
-        self._outputs = Outputs(sinks, core, resource_attributes(core, self._host, self._environ))
-        for provider in self._outputs.own:
-            bus.add_own(provider)
-        self._http = HealthServer(
-            core.http.listen,
-            routes(lambda: time.monotonic() - self._beat, self.statuses, core.http.required, self.status),
-            self._host,
+        self._fleet = Fleet(self._host, bus, self._inbox, self._loader, self._diary.collected)
+        self._held += self._fleet.follow(wanted)
+        if not tuple(self._fleet):
+            raise nothing_runs(self._settings, self.statuses())
+        self._outputs = Outputs(
+            wanted.sinks if self._exporting else (), core, resource_attributes(core, self._host, self._environ)
         )
-        self._http.start()
-        bus.add_own(OwnMetrics(self._host, self.statuses, lambda: {runner.name: runner.tally for runner in self._runners}))
+        bus.add_own(self._outputs.own)
+        if self._exporting:
+            self._door.follow(core.http)
+        bus.add_own(OwnMetrics(self._host, self.statuses, self._fleet.tallies))
+        bus.add_own(self._reloads.own)
+        bus.add_own(self._identity.own)
         bus.start()
         self._outputs.start(bus)
-        for runner in self._runners:
-            runner.start()
+        self._fleet.start()
 
-    def _runners_of(self, plugins: Iterable[Plugin], bus: Bus) -> Iterator[Runner]:
-        for plugin in plugins:
-            if plugin.probe is None:
-                continue
-            try:
-                yield self._runner(plugin, plugin.probe, bus)
-            except PluginError as error:
-                broken = Status(plugin.name, ProbeState.QUARANTINED, Reason.STEP_RAISED, detail=str(error))
-                self._broken = (*self._broken, broken)
-                self._held.append(broken)
+    def _identity_loader(self) -> Loader:
+        return self._loader or node_loader(self._host)
 
-    def _runner(self, plugin: Plugin, probe: type[Probe], bus: Bus) -> Runner:
-        agent = self._settings.core.agent
-        settings = self._settings.probe(plugin.name, probe.settings_type)
-        if self._loader is None:
-            by_process = self._settings.core.metrics.process_pid
-            self._loader = NodeLoader(self._host, node_constants(self._host, by_process=by_process))
-        plan = Plan(
-            probe,
-            f"{plugin.dist} {plugin.version}".strip(),
-            settings,
-            self._loader,
-            self._host,
-            bus,
-            interval_s=settings.interval_s or agent.interval_s,
-            step_deadline_s=agent.step_deadline_s,
-            collect_deadline_s=agent.collect_deadline_s,
-            budgets=self._settings.core.budgets,
-            collected=self._diary.collected if self._diary else None,
-            ages=lambda: RowAges(Cgroups(self._host).ids, self._settings.core.metrics.series_idle_s),
-        )
-        return Runner(plan, self._inbox.put)
+    def _routes(self, http: HttpSettings) -> Mapping[str, Route]:
+        return routes(lambda: time.monotonic() - self._beat, self.statuses, http.required, self.status)
+
+    def _reload(self) -> None:
+        """Read the configuration again and follow it; a wrong one is refused whole."""
+        if self._reloads.read is None or self._muster is None:
+            return
+        try:
+            wanted = muster(self._reloads.read(), self._entry_points)
+            if wanted.digest() == self._muster.digest() and wanted.settings.core == self._settings.core:
+                self._reloads.came("unchanged", "configuration read again: nothing has changed")
+                return
+            self._follow(wanted)
+        except ObiError as error:
+            self._reloads.came("refused", f"changed configuration refused, the one before stays: {error}")
+            return
+        self._reloads.digest = wanted.digest()
+        self._reloads.came("applied", f"configuration changed, now {self._reloads.digest}")
+
+    def _follow(self, wanted: Muster) -> None:
+        """What may fail comes first, and is undone if it does.
+
+        Raises:
+            ConfigError, HostError: It cannot be had; everything is as before.
+        """
+        if not (self._muster and self._bus and self._fleet and self._outputs and self._resolvers and self._identity):
+            return
+        before, core = self._settings.core, wanted.settings.core
+        if not wanted.probes:
+            raise nothing_runs(wanted.settings, wanted.broken)
+        self._outputs.follow(wanted.sinks, core, resource_attributes(core, self._host, self._environ))
+        try:
+            self._door.follow(core.http)
+        except ObiError:
+            self._outputs.follow(self._muster.sinks, before, resource_attributes(before, self._host, self._environ))
+            raise
+        self._settings, self._muster = wanted.settings, wanted
+        if core.agent.log_level != before.agent.log_level:
+            logging.getLogger().setLevel(core.agent.log_level.upper())
+        self._reloads.watching = core.agent.reload == "watch"
+        if core.metrics != before.metrics:
+            self._bus.retune(limits_of(core.metrics))
+        self._identity.follow(core)
+        self._resolvers.follow(self._identity, wanted.resolvers)
+        for status in self._fleet.follow(wanted):
+            self._note(status)
+
+    def _event(self, event: LogEvent) -> None:
+        if self._bus:
+            self._bus.note(event)
 
     def _turn(self) -> None:
         """One turn of the loop: at most a second, less when something changes."""
@@ -224,24 +233,30 @@ class Agent:
         self._beat = time.monotonic()
         if status is not None:
             self._note(status)
-        for runner in self._runners:
-            runner.check()
+        if self._fleet is None:
+            return
+        self._fleet.check()
+        if self._reloads.due():
+            self._reload()
         if not self._began and self._inbox.empty():
-            states = {runner.status.state for runner in self._runners}
+            states = {runner.status.state for runner in self._fleet}
             if states == {ProbeState.UNSUPPORTED}:
-                raise self._nothing_runs()
+                raise nothing_runs(self._settings, self.statuses())
             if not states <= {ProbeState.DISCOVERED, ProbeState.LOADED, ProbeState.UNSUPPORTED}:
                 self._begin()
 
     def _begin(self) -> None:
         self._began = True
+        if self._identity:
+            self._identity.tell()
         held, self._held = self._held, []
         for status in held:
             self._tell(status)
 
     def _tell(self, status: Status) -> None:
-        tell(self._manager, status)
-        if self._diary is not None:
+        if self._muster:
+            tell(self._muster.manager, status)
+        if self._diary:
             self._diary.changed(status)
 
     def _note(self, status: Status) -> None:
@@ -251,15 +266,6 @@ class Agent:
         else:
             self._held.append(status)
 
-    def _nothing_runs(self) -> ConfigError | HostError:
-        statuses = self.statuses()
-        if statuses:
-            causes = "; ".join(f"{status.probe}: {status.reason.value}, {status.cause}" for status in statuses)
-            return HostError(f"no probe can run here: {causes}")
-        if self._settings.core.agent.plugins is None:
-            return HostError("no probe is installed; install one, such as obi-plugin-tcp")
-        return ConfigError("no listed plugin has a probe; list one, such as tcp", key="agent.plugins")
-
     def _end(self) -> None:
         whole = self._settings.core.agent.shutdown_deadline_s
         until = time.monotonic() + whole
@@ -268,27 +274,23 @@ class Agent:
             """Seconds until only this share of the deadline is left for what comes later."""
             return max(0.0, until - share * whole - time.monotonic())
 
-        for runner in self._runners:
-            runner.finish()
-        for runner in self._runners:
-            if not runner.collected(left(0.6)):
-                _log.warning("probe %s: the last collection did not end in time", runner.name)
+        if self._fleet:
+            self._fleet.end(left)
         if self._bus:
             self._bus.stop(left(0.5))
         if self._outputs:
             # An agent that never ran has nothing to hand out, and nothing to print.
-            if any(runner.status.generation and runner.status.state is not ProbeState.UNSUPPORTED for runner in self._runners):
+            if any(status.generation and status.state is not ProbeState.UNSUPPORTED for status in self.statuses()):
                 self._outputs.flush(left(0.3))
             self._outputs.stop()
         self._detach(left)
-        if self._http:
-            self._http.stop()
 
-    def _detach(self, left: Callable[[], float]) -> None:
-        for runner in self._runners:
-            runner.detach()
-        for runner in self._runners:
-            runner.join(left())
+    def _detach(self, left: Callable[[float], float]) -> None:
+        if self._fleet:
+            self._fleet.detach(left)
+        if self._identity:
+            self._identity.stop()
         while not self._inbox.empty():
             if status := self._inbox.get():
                 self._note(status)
+        self._door.stop()

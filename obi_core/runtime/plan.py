@@ -2,10 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from obi_core.cgroups import Cgroups
 from obi_core.host import Host
 from obi_core.kernel.ages import RowAges
 from obi_core.kernel.base import Loader
@@ -63,6 +64,31 @@ class Plan:
     """What the probe may cost; None: unbounded."""
     ages: Callable[[], RowAges] | None = None
     """Makes what ends the rows of one generation; None: they stay."""
+    names: Hashable = None
+    """What decides how its series are called: they are worked out once, so another needs a new start."""
+
+    def needs_start(self, before: "Plan") -> bool:
+        """Whether a probe that runs by the plan `before` must start anew to follow this one, whatever its settings say."""
+        paced = replace(
+            before,
+            settings=self.settings,
+            interval_s=self.interval_s,
+            step_deadline_s=self.step_deadline_s,
+            collect_deadline_s=self.collect_deadline_s,
+        )
+        return paced != self
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """Makes what ends the rows of one generation; two that make the same are equal."""
+
+    host: Host
+    idle_s: float
+
+    def __call__(self) -> RowAges:
+        """Make it."""
+        return RowAges(Cgroups(self.host).ids, self.idle_s)
 
 
 @dataclass(slots=True)

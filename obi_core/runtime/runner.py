@@ -50,6 +50,22 @@ class Runner:
         """Begin the probe's life; returns at once."""
         self._thread.start()
 
+    def follow(self, plan: Plan) -> None:
+        """Go on with another plan: live where the probe can, else by a new start. One that is over starts again."""
+        before, self._plan = self._plan, plan
+        if plan == before:
+            return
+        if not self._watch.abandoned and self._worker.follow(plan):
+            return
+        status = self._status
+        self._watch = Watch(plan.clock)
+        self._worker = Worker(plan, self._watch, self._report, generation=status.generation, tally=self._worker.tally)
+        self._worker.tally.restarts += 1
+        self._worker.tally.failures = 0
+        self._status = Status(self.name, generation=status.generation)
+        self._thread = threading.Thread(target=self._worker.run, name=f"obi-{self.name}", daemon=True)
+        self._thread.start()
+
     def check(self) -> None:
         """Give the worker up if its step is past the deadline. To be called about once a second."""
         if step := self._watch.abandon():
@@ -67,15 +83,15 @@ class Runner:
         """Ask for the detach, after `finish`."""
         self._worker.release.set()
 
-    def join(self, timeout_s: float) -> bool:
-        """Wait for the end of the worker; past the deadline it is given up. False: its thread is still there."""
+    def join(self, timeout_s: float, *, give_up: bool = True) -> bool:
+        """Wait for the end of the worker; past the deadline it may be given up. False: its thread is still there."""
         if self._thread.ident is None:
             return True
         if not self._watch.abandoned:
             self._thread.join(timeout_s)
         if not self._thread.is_alive():
             return True
-        if step := self._watch.abandon(overdue=False):
+        if give_up and (step := self._watch.abandon(overdue=False)):
             self._quarantine(f"{step} did not come back before the end of the agent")
         return False
 

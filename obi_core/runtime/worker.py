@@ -15,6 +15,7 @@ from obi_core.model import Mode, ProbeState, Reason, Yielded
 from obi_core.probe import Probe
 from obi_core.runtime.attempt import begin
 from obi_core.runtime.declared import Declared, UndeclaredError
+from obi_core.runtime.offer import Offer
 from obi_core.runtime.plan import Plan, Tally
 from obi_core.runtime.status import Attempt, Status
 from obi_core.runtime.strangers import said
@@ -57,13 +58,23 @@ def _map_bytes(probe: Probe) -> int:
 class Worker:
     """Runs the plan until it is halted, the node refuses every mode, or the probe is given up."""
 
-    def __init__(self, plan: Plan, watch: Watch, report: Callable[[Status], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        watch: Watch,
+        report: Callable[[Status], None],
+        *,
+        generation: int = 0,
+        tally: Tally | None = None,
+    ) -> None:
         self._plan, self._watch, self._report = plan, watch, report
         self._name = plan.probe.name
         self._declared = Declared(plan.probe)
-        self._status = Status(self._name)
+        self._status = Status(self._name, generation=generation)
         self._measured_at = 0.0
-        self.tally = Tally()
+        self._offer = Offer(plan)
+        self._proven: Plan | None = None
+        self.tally = tally or Tally()
         self.probe: Probe | None = None
         self.halt = threading.Event()
         """Set: collect a last time, then wait for `release`."""
@@ -80,23 +91,31 @@ class Worker:
     def run(self) -> None:
         """Live; the thread's target."""
         try:
-            while not self._life():
+            while not (self._life() and self._offer.close(ending=self.halt.is_set())):
                 self.tally.restarts += 1
         except AbandonedError:
             # Only this thread may free what it holds: a close beside a running step would be a use after free.
             self._free()
         finally:
+            self._offer.close(ending=True)
             self.collected.set()
+
+    def follow(self, plan: Plan) -> bool:
+        """Go on with another plan, from the next turn on; from another thread. False: the probe's life is over."""
+        return self._offer.put(plan)
 
     def _life(self) -> bool:
         """One start and what follows; whether it was the last."""
         try:
+            self._plan = self._offer.take() or self._plan
             probe = self._start()
             if probe is None:
-                return True
+                return self._refused()
             self._collect(probe)
             while not self._until_due(probe):
                 self._collect(probe)
+            if not self.halt.is_set():
+                return self._leave(probe)
             self._finish(probe)
         except UndeclaredError as error:
             return self._give_up(Reason.UNDECLARED, str(error))
@@ -123,12 +142,42 @@ class Worker:
                 why = "; ".join(filter(None, (refusals(attempts), attempt.detail)))
                 self._status = replace(self._status, without_bpf=not mode.programs)
                 self._say(ProbeState.ATTACHED, Reason.OK, why, mode.name, attempt.loses, attempts=tuple(attempts))
+                self._proven = self._plan
                 return probe
             self.probe = None
         reasons = [attempt.reason for attempt in attempts]
         reason = Reason.MISSING_CAPABILITY if Reason.MISSING_CAPABILITY in reasons else reasons[0]
         self._say(ProbeState.UNSUPPORTED, reason, refusals(attempts), attempts=tuple(attempts))
         return None
+
+    def _refused(self) -> bool:
+        """No mode takes these settings: go back to those that ran before, if there are any; whether there are none."""
+        before, self._proven = self._proven, None
+        if before is None or before is self._plan:
+            return True
+        _log.error("probe %s: goes on with the settings it had; with the new ones: %s", self._name, self._status.detail)
+        self._plan = before
+        return False
+
+    def _follow(self, probe: Probe) -> bool:
+        """Take up a plan that was offered; whether the probe that runs can go on with it."""
+        plan = self._offer.take()
+        if plan is None:
+            return True
+        before, self._plan = self._plan, plan
+        if plan.needs_start(before):
+            return False
+        if plan.settings == before.settings:
+            return True
+        with self._watch.step("retune", plan.step_deadline_s):
+            return probe.retune(plan.settings)
+
+    def _leave(self, probe: Probe) -> bool:
+        """End this start, because the next one has other settings; never the last."""
+        self._collect(probe)
+        if problem := self._free():
+            _log.warning("probe %s: before its new start, %s", self._name, problem)
+        return False
 
     def _step(self, name: str, call: Callable[[], None]) -> None:
         with self._watch.step(name, self._plan.step_deadline_s):
@@ -164,10 +213,9 @@ class Worker:
             raise UndeclaredError(fault)
 
     def _until_due(self, probe: Probe) -> bool:
-        """Wait for the next collection and drain meanwhile; whether to stop instead."""
-        due = self._began + self._plan.interval_s
-        while (left := due - self._plan.clock()) > 0:
-            if self._plan.wait(self.halt, min(left, TURN_S)):
+        """Wait for the next collection and drain meanwhile; whether to end this start instead."""
+        while (left := (due := self._began + self._plan.interval_s) - self._plan.clock()) > 0:
+            if self._plan.wait(self.halt, min(left, TURN_S)) or not self._follow(probe):
                 return True
             if self._plan.outlet.wanted(self._name):
                 return False

@@ -6,13 +6,16 @@ and a probe's section (`ProbeSettings`) once its plugin is known.
 
 from obi_core.settings.core import (
     AgentSettings,
+    AttributeRule,
     BudgetSettings,
     CoreSettings,
     HttpSettings,
     MetricsSettings,
     ResourceSettings,
 )
-from obi_core.settings.loading import Settings, load_settings
+from obi_core.settings.identity import IdentitySettings
+from obi_core.settings.kubernetes import KubernetesSettings
+from obi_core.settings.loading import NodeLabels, Settings, load_settings
 from obi_core.settings.markers import Constant, Entries, Live, Marker, Switch
 from obi_core.settings.origin import Origin, Place
 from obi_core.settings.otlp import SIGNALS, Export, OtlpMetricsSettings, OtlpSettings, Signal, SpoolSettings
@@ -23,6 +26,7 @@ from obi_core.settings.values import Bytes, Count, Listen, Names, Seconds, size_
 __all__ = [
     "SIGNALS",
     "AgentSettings",
+    "AttributeRule",
     "BudgetSettings",
     "Bytes",
     "Constant",
@@ -32,11 +36,14 @@ __all__ = [
     "Export",
     "Given",
     "HttpSettings",
+    "IdentitySettings",
+    "KubernetesSettings",
     "Listen",
     "Live",
     "Marker",
     "MetricsSettings",
     "Names",
+    "NodeLabels",
     "Origin",
     "OtlpMetricsSettings",
     "OtlpSettings",

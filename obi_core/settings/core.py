@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from obi_core.settings.identity import IdentitySettings
+from obi_core.settings.kubernetes import KubernetesSettings
 from obi_core.settings.otlp import (
     Export,
     OtlpLogsSettings,
@@ -42,6 +44,16 @@ class AgentSettings(Section):
     own_spans_every: Annotated[int, Field(ge=0)] = Field(
         6, description="One in so many of the agent's own collections and exports becomes a span; 0: none."
     )
+    reload: Literal["watch", "signal", "off"] = Field(
+        "watch", description="When changed files take effect: by themselves and on SIGHUP, on SIGHUP only, never."
+    )
+
+
+class AttributeRule(Section):
+    """Which attributes the metrics of one pattern carry."""
+
+    allow: OptionalNames = Field(None, description="Attributes that stay, `*` for anything; not set: all.")
+    deny: Names = Field((), description="Attributes that go, of those that stay.")
 
 
 class MetricsSettings(Section):
@@ -59,6 +71,10 @@ class MetricsSettings(Section):
     bind_grace_s: Seconds = Field(5.0, description="How long a new series waits for its owner to become known.")
     pod_uid: bool = Field(False, description="Whether metrics carry `k8s.pod.uid` beside `container.id`.")
     process_pid: bool = Field(False, description="Whether metrics carry `process.pid`; many series on busy machines.")
+    attributes: dict[str, AttributeRule] = Field(
+        default_factory=dict,
+        description="By metric (`obi.tcp.*`): attributes to `allow` and `deny`; series that differ in nothing else add up.",
+    )
 
 
 class HttpSettings(Section):
@@ -114,6 +130,8 @@ class CoreSettings(BaseModel):
     otlp_logs: OtlpLogsSettings = Field(default_factory=OtlpLogsSettings)
     spool: SpoolSettings = Field(default_factory=SpoolSettings)
     resource: ResourceSettings = Field(default_factory=ResourceSettings)
+    identity: IdentitySettings = Field(default_factory=IdentitySettings)
+    kubernetes: KubernetesSettings = Field(default_factory=KubernetesSettings)
 
     def export(self, signal: Signal) -> Export | None:
         """How one signal is exported; None if it is not."""

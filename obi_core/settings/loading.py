@@ -5,7 +5,7 @@ merged by pydantic-settings (command line > environment > pool overlay > files >
 said what is kept, for error messages and for `obi config explain`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -21,17 +21,22 @@ from obi_core.settings.core import (
     MetricsSettings,
     ResourceSettings,
 )
-from obi_core.settings.documents import read_directory, read_pool
+from obi_core.settings.documents import read_directory
+from obi_core.settings.identity import IdentitySettings
+from obi_core.settings.kubernetes import KubernetesSettings
 from obi_core.settings.merge import merged
 from obi_core.settings.origin import Layer, Origin, Place
 from obi_core.settings.origin import Path as Dotted
 from obi_core.settings.otlp import OtlpLogsSettings, OtlpMetricsSettings, OtlpSettings, OtlpTracesSettings, SpoolSettings
+from obi_core.settings.pools import overlay, pool_of, selectors
 from obi_core.settings.probe import ProbeSettings
 from obi_core.settings.problems import invalid, unknown_key, unknown_section
 from obi_core.settings.sources import command_line, environment, unfolded
 from obi_core.settings.standard import standard
 
 _EMPTY: Final = Layer({}, {})
+NodeLabels = Callable[[KubernetesSettings], Mapping[str, str]]
+"""Reads the labels of this node; empty if they cannot be had now."""
 _Probe = TypeVar("_Probe", bound=ProbeSettings)
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -39,13 +44,15 @@ _Model = TypeVar("_Model", bound=BaseModel)
 class Settings:
     """All that was configured: the core's sections checked, those of plugins as they stand."""
 
-    def __init__(self, layers: tuple[Layer, ...]) -> None:
+    def __init__(self, layers: tuple[Layer, ...], pool: str = "") -> None:
         """Check the core's sections; `layers` come strongest first.
 
         Raises:
             ConfigError: A core section is wrong.
         """
         self._layers = layers
+        self.pool = pool
+        """Name of the pool whose overlay is among the layers; empty: none."""
         self.core = CoreSettings(
             agent=self._section("agent", AgentSettings),
             metrics=self._section("metrics", MetricsSettings),
@@ -58,6 +65,8 @@ class Settings:
             otlp_logs=self._section("otlp_logs", OtlpLogsSettings),
             spool=self._section("spool", SpoolSettings),
             resource=self._section("resource", ResourceSettings),
+            identity=self._section("identity", IdentitySettings),
+            kubernetes=self._section("kubernetes", KubernetesSettings),
         )
 
     def probe(self, name: str, settings_type: type[_Probe]) -> _Probe:
@@ -126,22 +135,30 @@ class Settings:
         return Place(Origin.DEFAULT)
 
 
-def load_settings(directory: Path | None, environ: Mapping[str, str], overrides: Mapping[str, object]) -> Settings:
+def load_settings(
+    directory: Path | None,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, object],
+    *,
+    labels: NodeLabels | None = None,
+) -> Settings:
     """Read everything and check the core's sections.
 
     Args:
         directory: Holds `*.yaml`; None: defaults, variables and flags only.
         environ: The environment; `OBI_POOL`, `OBI_<SECTION>__<KEY>` and the `OTEL_*` variables are read.
         overrides: Flags: dotted path → value as typed, or `Given`.
+        labels: Asked only where a pool has a selector and `OBI_POOL` names none.
 
     Raises:
         ConfigError: Anything is wrong with it.
     """
+    flags, variables = command_line(overrides), environment(environ)
     pool = environ.get("OBI_POOL", "")
-    ours = (
-        command_line(overrides),
-        environment(environ),
-        read_pool(directory, pool) if pool else _EMPTY,
-        read_directory(directory) if directory is not None else _EMPTY,
-    )
-    return Settings((*ours, standard(environ, ours)))
+    own = overlay(directory, pool) if pool else _EMPTY
+    files = read_directory(directory) if directory is not None else _EMPTY
+    if not pool and labels is not None and (known := selectors(directory)):
+        pool = pool_of(labels(Settings((flags, variables, files)).core.kubernetes), known)
+        own = overlay(directory, pool) if pool else _EMPTY
+    ours = (flags, variables, own, files)
+    return Settings((*ours, standard(environ, ours)), pool)

@@ -20,6 +20,7 @@ class PrometheusSink(Sink):
     """
 
     name: ClassVar[str] = "prometheus"
+    sections: ClassVar[tuple[str, ...] | None] = ("metrics",)
 
     def __init__(self, listen: Listen, holder: Callable[[int], str | None]) -> None:
         self._listen, self._holder = listen, holder

@@ -40,6 +40,7 @@ class TerminalSink(Sink):
     """
 
     name: ClassVar[str] = "local"
+    sections: ClassVar[tuple[str, ...] | None] = ("agent", "metrics", "http", "otlp")
 
     def __init__(
         self,

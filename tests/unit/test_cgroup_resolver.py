@@ -70,7 +70,7 @@ def test_what_is_known_costs_no_walk_and_what_is_new_costs_at_most_one_a_second(
         resolver.resolve(owner(42))
     assert node.walks == 1
     for number in range(100, 200):
-        assert resolver.resolve(owner(number)) == Subject({}, complete=False)
+        assert resolver.resolve(owner(number)) == Subject({}, complete=False, missing="cgroup")
     assert node.walks == 1
     clock.advance(1)
     node.groups["n100"] = "/docker/" + ID
@@ -89,7 +89,7 @@ def test_an_ended_cgroup_is_remembered_for_a_while_and_then_forgotten(clock):
         assert resolver.resolve(owner(42)).attributes == {"container.id": ID}
     clock.advance(60)
     resolver.resolve(owner(43))
-    assert resolver.resolve(owner(42)) == Subject({}, complete=False)
+    assert resolver.resolve(owner(42)) == Subject({}, complete=False, missing="cgroup")
 
 
 def test_two_resolvers_are_asked_as_one():

@@ -74,7 +74,8 @@ def test_every_pool_of_the_repository_is_valid_and_changes_something(pool):
 @pytest.mark.parametrize(
     ("name", "examples"),
     [
-        ("obi", 42),
+        ("obi", 45),
+        ("identity", 15),
         ("otlp-traces", 11),
         ("otlp-metrics", 13),
         ("otlp-logs", 11),

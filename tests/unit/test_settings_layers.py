@@ -66,6 +66,7 @@ def test_each_layer_wins_over_the_one_below_and_is_named(tmp_path):
         "step_deadline_s": Origin.ENVIRONMENT,
         "collect_deadline_s": Origin.POOL,
         "shutdown_deadline_s": Origin.DEFAULT,
+        "reload": Origin.DEFAULT,
         "own_spans_every": Origin.DEFAULT,
     }
     assert str(places["interval_s"]) == "--interval"
@@ -120,8 +121,8 @@ def test_headers_are_never_shown():
         (
             "OBI_XYZ__A",
             (
-                'unknown variable: there is no section "xyz"; known: agent, budgets, http, kernel, metrics, otlp, '
-                "otlp_logs, otlp_metrics, otlp_traces, resource, spool, tcp"
+                'unknown variable: there is no section "xyz"; known: agent, budgets, http, identity, kernel, kubernetes, '
+                "metrics, otlp, otlp_logs, otlp_metrics, otlp_traces, resource, spool, tcp"
             ),
         ),
         ("OBI_AGENT__", "is no settings variable; they have the form OBI_SECTION__KEY"),

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger(__name__)
 
+_SECTIONS: Final = ("otlp", "otlp_traces", "otlp_metrics", "otlp_logs", "spool", "resource")
+"""What both sinks read."""
+
 
 class OtlpSink(Sink):
     """Pushes what the bus knows to the endpoints of the settings.
@@ -35,6 +38,7 @@ class OtlpSink(Sink):
     """
 
     name: ClassVar[str] = "otlp"
+    sections: ClassVar[tuple[str, ...] | None] = _SECTIONS
 
     def __init__(
         self,
@@ -138,6 +142,7 @@ class NoOtlp(Sink):
     """Stands in where nothing is exported, so that every `otlp_exporter_*` series is there, as 0."""
 
     name: ClassVar[str] = ""
+    sections: ClassVar[tuple[str, ...] | None] = _SECTIONS
 
     @classmethod
     def create(cls, settings: CoreSettings, resource: Mapping[str, str]) -> Self | None:  # noqa: ARG003 - it sends nothing
