@@ -82,9 +82,11 @@ class Tracking:
 
     def tell(self) -> None:
         """Say what is lost, if anything is; once."""
-        for program in MODE.programs:
-            if program.name in self.lost and self._settings.tracking:
-                _log.warning("identity: not known: %s: %s", "; ".join(program.loses), self.lost[program.name])
+        if not self._settings.tracking:
+            return
+        for why in dict.fromkeys(self.lost.values()):
+            lost = [each for program in MODE.programs if self.lost.get(program.name) == why for each in program.loses]
+            _log.warning("identity: not known: %s: %s", "; ".join(lost), why)
 
     def name(self, owner: Owner) -> str | None:
         """Whole name of the program behind a cut-off `comm`; empty: several share it; None: it was not noted.

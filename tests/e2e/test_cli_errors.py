@@ -40,7 +40,7 @@ def complaint(done, status):
     [
         ((), "a command is missing; `obi --help` lists what there is"),
         (("rnu",), 'no command "rnu"; did you mean "run"?'),
-        (("qqqq",), 'no command "qqqq"; known: run, plugins, doctor, trace, config, test-export, version'),
+        (("qqqq",), 'no command "qqqq"; known: run, plugins, doctor, cardinality, trace, config, test-export, version'),
         (("run", "--intervall", "2s"), "unrecognized arguments: --intervall 2s; `obi --help` lists what there is"),
         (("run", "--interval"), "argument --interval: expected one argument; `obi run --help` lists what there is"),
         (("plugins",), "the following arguments are required: ACTION; `obi plugins --help` lists what there is"),
@@ -148,7 +148,10 @@ def test_without_capabilities_run_says_what_is_missing_and_how_to_get_it_and_goe
     ports = ("--http-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0")
     done = obi("run", *ports, prefix=("timeout", "--preserve-status", "-s", "TERM", "4", *unprivileged(prefix)))
     assert done.returncode == 0, done.stderr
-    (warning,) = [line for line in done.stderr.splitlines() if "level=warning" in line and "probe tcp: " in line]
+    (warning,) = [line for line in done.stderr.splitlines() if "level=warning" in line and "probe tcp:" in line]
+    (unnamed,) = [line for line in done.stderr.splitlines() if "logger=obi.identity" in line]
+    assert "not known: names beyond 15 bytes of programs that have ended; containers that lived for less than " in unnamed
+    assert "cap:bpf is missing: run it as root, or give the process CAP_BPF" in unnamed
     assert "probe tcp: attached in mode netlink: tp_btf" in warning
     assert "cap:bpf is missing: run it as root, or give the process CAP_BPF; cap:perfmon is missing: run it as " in warning
     assert "degraded, it loses: obi.tcp.handshake.duration; obi.tcp.connection.duration; " in warning
@@ -181,7 +184,7 @@ def test_without_btf_and_tracefs_doctor_and_run_name_both(obi):
     ports = ("--http-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0")
     ended = obi("run", *ports, prefix=("timeout", "--preserve-status", "-s", "TERM", "4", *HIDE))
     warnings = [line for line in ended.stderr.splitlines() if "level=warning" in line]
-    tracefs, degraded = [line for line in warnings if "probe " not in line or "probe tcp: " in line]
+    tracefs, degraded = [line for line in warnings if "logger=obi.cli" in line or "probe tcp:" in line]
     assert "tracefs is not mounted and this kernel has none (/sys/kernel/tracing does not exist)" in tracefs
     assert "attached in mode netlink: tp_btf: btf is missing: use a kernel built with CONFIG_DEBUG_INFO_BTF=y" in degraded
     assert ended.returncode == 0

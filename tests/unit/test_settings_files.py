@@ -75,7 +75,7 @@ def test_every_pool_of_the_repository_is_valid_and_changes_something(pool):
     ("name", "examples"),
     [
         ("obi", 45),
-        ("identity", 15),
+        ("identity", 14),
         ("otlp-traces", 11),
         ("otlp-metrics", 13),
         ("otlp-logs", 11),
