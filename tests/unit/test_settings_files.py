@@ -92,6 +92,9 @@ def test_every_example_in_the_commented_config_is_valid(tmp_path, name, examples
         assert core.otlp.endpoint == "127.0.0.1:4317"
         assert core.otlp.headers["authorization"].get_secret_value() == "Bearer …"
         assert core.spool.directory == "/var/lib/obi/spool"
+    elif name == "identity":
+        assert core.kubernetes.pod_labels == ("app.kubernetes.io/name",)
+        assert core.identity.redact == (r"--card[= ](\S+)",)
     elif name == "otlp-resource-attributes":
         assert core.resource.attributes["k8s.cluster.name"] == "berlin-1"
     else:
