@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     )
     from obi_core.probe import Probe
     from obi_core.resolver import Resolver, Subject
-    from obi_core.settings import Constant, CoreSettings, Entries, Live, ProbeSettings, Seconds, Switch
+    from obi_core.settings import Constant, CoreSettings, Entries, Live, OptIn, ProbeSettings, Seconds, Switch
     from obi_core.sink import Sink, Source, ViewTable
 
 __version__: Final = "0.1.0"
@@ -82,6 +82,7 @@ __all__ = [
     "Mode",
     "ObiError",
     "Observation",
+    "OptIn",
     "Owner",
     "OwnerRecord",
     "PluginError",
@@ -156,7 +157,7 @@ _HOMES: Final = {
     ),
     "obi_core.probe": ("Probe",),
     "obi_core.resolver": ("Resolver", "Subject"),
-    "obi_core.settings": ("Constant", "CoreSettings", "Entries", "Live", "ProbeSettings", "Seconds", "Switch"),
+    "obi_core.settings": ("Constant", "CoreSettings", "Entries", "Live", "OptIn", "ProbeSettings", "Seconds", "Switch"),
     "obi_core.sink": ("Sink", "Source", "ViewTable"),
 }
 

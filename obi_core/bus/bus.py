@@ -6,7 +6,6 @@ both only ever leave a message for the bus thread, which alone touches the serie
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from threading import Event, Lock, Thread
 from typing import Final
@@ -35,36 +34,21 @@ class Bus:
 
     Args:
         resolver: Says who an owner is; called on the bus thread only.
-        series_limit: Series per metric.
-        bind_grace_s: Longest wait for a late identity, s.
-        series_idle_s: A series that no kernel row feeds for so long is dropped, s.
-        series_ended_s: The same where its owner has ended too, s.
-        limits: Everything else that is bounded; the four above override it.
+        limits: What is bounded, and by how much.
         clock: Reads both clocks.
     """
 
-    def __init__(
-        self,
-        resolver: Resolver,
-        *,
-        series_limit: int = 2_000,
-        bind_grace_s: float = 5.0,
-        series_idle_s: float = 3_600.0,
-        series_ended_s: float = 120.0,
-        limits: Limits | None = None,
-        clock: Callable[[], Moment] = Moment.now,
-    ) -> None:
-        bounds = replace(limits or Limits(), series=series_limit, bind_grace_s=bind_grace_s)
-        chosen = replace(bounds, series_idle_s=series_idle_s, series_ended_s=series_ended_s)
+    def __init__(self, resolver: Resolver, limits: Limits | None = None, *, clock: Callable[[], Moment] = Moment.now) -> None:
+        limits = limits or Limits()
         self._clock = clock
         self._started = clock()
         self._losses, self._accounts = Losses(), Accounts()
-        self._mailbox = Mailbox(self._losses, chosen.batches, chosen.endings)
-        self._table = SeriesTable(resolver, chosen)
-        self._views = Views(resolver, chosen.rows)
-        self.events = EventQueue(self._losses, chosen.events, resolver)
+        self._mailbox = Mailbox(self._losses, limits.batches, limits.endings)
+        self._table = SeriesTable(resolver, limits)
+        self._views = Views(resolver, limits.rows)
+        self.events = EventQueue(self._losses, limits.events, resolver)
         self._scopes: dict[str, str] = {}
-        self._tick_s = min(_TICK_S, max(bind_grace_s, 0.01))
+        self._tick_s = min(_TICK_S, max(limits.bind_grace_s, 0.01))
         self._own: list[Callable[[], Sequence[Metric]]] = []
         self._snapshot: tuple[Metric, ...] = ()
         self._bus_metrics: tuple[Metric, ...] = ()
@@ -213,6 +197,10 @@ class Bus:
                 # An isolation border: what the agent says of itself must not cost the probes' metrics.
                 _log.exception("a provider of own metrics raised; its metrics are missing")
         return (*self._snapshot, *self._bus_metrics, *own)
+
+    def series(self) -> Mapping[str, int]:
+        """Series kept now, by probe. From any thread."""
+        return {name: number for name, number, _ in self._table.sizes()}
 
     def views(self) -> Sequence[View]:
         """Views of the registered probes."""

@@ -53,6 +53,7 @@ class SeriesSet:
         now: Moment of registration: the start of the headline series.
         keep: Leaves out attributes that are not wanted; None: nothing is left out.
         marks: Attributes that every series of the probe carries, the headline's too.
+        room: Whether the probe may have another series.
     """
 
     def __init__(
@@ -63,8 +64,9 @@ class SeriesSet:
         now: Moment,
         keep: Callable[[Attributes], Attributes] | None = None,
         marks: Mapping[str, str] | None = None,
+        room: Callable[[], bool] = lambda: True,
     ) -> None:
-        self.instrument, self.scope, self.limit = instrument, scope, limit
+        self.instrument, self.scope, self.limit, self._room = instrument, scope, limit, room
         self.overflowed = 0
         """Keys that were bound to the overflow series."""
         self.changed = True
@@ -95,7 +97,7 @@ class SeriesSet:
         attributes = self._kept(attributes)
         series = self._series.get(attributes)
         if series is None:
-            if len(self._series) < self.limit:
+            if len(self._series) < self.limit and self._room():
                 series = self._series[attributes] = Series(attributes, self.zero(), now)
             else:
                 self.overflowed += 1

@@ -22,6 +22,8 @@ class Limits:
 
     series: int = 2_000
     """Series of one metric, beside its overflow series."""
+    probe_series: int = 20_000
+    """Series of one probe, beside the overflow series of its metrics."""
     keys: int = 131_072
     """Kernel rows of one instrument that are remembered."""
     waiting: int = 16_384
@@ -86,7 +88,9 @@ class SeriesTable:
         """
         if probe not in self._probes:
             check_instruments(probe, instruments)
-            self._probes[probe] = _Probe({i.name: self._set(i, scope, now, marks) for i in instruments})
+            sets: dict[str, SeriesSet] = {}
+            sets.update({i.name: self._set(i, scope, now, marks, sets) for i in instruments})
+            self._probes[probe] = _Probe(sets)
         self._probes[probe].marks = dict(marks or {})
 
     def apply(self, probe: str, generation: int, batch: Sequence[Yielded], now: Moment) -> list[Other]:
@@ -121,9 +125,15 @@ class SeriesTable:
         for number in [number for number in state.generations if number <= generation]:
             state.generations.pop(number).end(now)
 
-    def _set(self, instrument: Instrument, scope: str, now: Moment, marks: Marks) -> SeriesSet:
+    def _set(
+        self, instrument: Instrument, scope: str, now: Moment, marks: Marks, siblings: Mapping[str, SeriesSet]
+    ) -> SeriesSet:
         keep = attribute_filter(instrument.name, self._limits.rules)
-        return SeriesSet(instrument, scope, self._limits.series, now, keep, marks)
+
+        def room() -> bool:
+            return sum(map(len, siblings.values())) < self._limits.probe_series
+
+        return SeriesSet(instrument, scope, self._limits.series, now, keep, marks, room)
 
     def retune(self, limits: Limits) -> None:
         """Keep more or less from now on; series that are there stay."""
@@ -162,7 +172,7 @@ class SeriesTable:
         """Give name, series and overflowed keys of each probe."""
         return [
             (name, sum(map(len, state.sets.values())), sum(series.overflowed for series in state.sets.values()))
-            for name, state in self._probes.items()
+            for name, state in list(self._probes.items())
         ]
 
     def taken(self) -> dict[str, int]:

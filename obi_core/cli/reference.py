@@ -12,7 +12,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from obi_core.settings import CoreSettings, Listen, OtlpSettings, ProbeSettings, size_text
-from obi_core.settings.values import octets
+from obi_core.settings.values import octets, share
 
 _HEAD: Final = """\
 # Settings
@@ -25,9 +25,9 @@ OpenTelemetry's variables > defaults. Mappings are merged key by key, anything e
 where each value came from.
 
 A duration is a number of seconds or has a unit: `500ms`, `2s`, `1m`, `1h`; it is above zero and at most seven days. A
-size is a number of bytes or has a unit: `64KiB`, `64MiB`, `1GiB`; it is from 4 KiB to 1024 GiB. In a variable and on the
-command line a list is written `a,b`, a mapping `key=value,key=value`. Variables without `__` are not read, except
-`OBI_CONFIG` and `OBI_POOL`.
+size is a number of bytes or has a unit: `64KiB`, `64MiB`, `1GiB`; it is from 4 KiB to 1024 GiB. A share is `5%` or `0.05`;
+it is above zero and at most all. In a variable and on the command line a list is written `a,b`, a mapping
+`key=value,key=value`. Variables without `__` are not read, except `OBI_CONFIG` and `OBI_POOL`.
 
 OpenTelemetry's variables that are read: `OTEL_EXPORTER_OTLP_` with `ENDPOINT` (a base; of one signal: the whole URL),
 `PROTOCOL`, `HEADERS`, `TIMEOUT` (milliseconds), `COMPRESSION`, `CERTIFICATE`, `CLIENT_CERTIFICATE`, `CLIENT_KEY` and
@@ -81,6 +81,8 @@ def _common(model: type[BaseModel]) -> tuple[str, ...]:
 def _allowed(key: str, field: FieldInfo) -> str:
     if _is_size(field):
         return "size"
+    if _is_share(field):
+        return "share"
     return "duration" if key.endswith(_DURATIONS) else ", ".join([_words(field.annotation), *_bounds(field)])
 
 
@@ -121,6 +123,10 @@ def _is_size(field: FieldInfo) -> bool:
     return any(getattr(constraint, "func", None) is octets for constraint in field.metadata)
 
 
+def _is_share(field: FieldInfo) -> bool:
+    return any(getattr(constraint, "func", None) is share for constraint in field.metadata)
+
+
 def _default(key: str, field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True, validated_data={})
     if value is None or value in ((), {}):
@@ -129,6 +135,8 @@ def _default(key: str, field: FieldInfo) -> str:
         return f"`{str(value).lower()}`"
     if _is_size(field):
         return f"`{size_text(value).replace(' ', '')}`"
+    if _is_share(field):
+        return f"`{100 * value:g}%`"
     return f"`{value:g}s`" if key.endswith(_DURATIONS) and isinstance(value, float) else f"`{value}`"
 
 

@@ -26,7 +26,7 @@ from obi_core.runtime.fleet import Fleet, node_loader
 from obi_core.runtime.health import routes
 from obi_core.runtime.http import Route
 from obi_core.runtime.identity import Identity
-from obi_core.runtime.muster import Muster, bus_of, limits_of, muster, nothing_runs, whole
+from obi_core.runtime.muster import Muster, limits_of, muster, nothing_runs, whole
 from obi_core.runtime.outputs import Outputs
 from obi_core.runtime.own import OwnMetrics
 from obi_core.runtime.registry import installed
@@ -151,7 +151,7 @@ class Agent:
         self._reloads.watching = core.agent.reload == "watch"
         self._identity = Identity(self._host, self._environ, core, self._identity_loader)
         self._resolvers = Resolvers(self._identity, wanted.resolvers)
-        bus = self._bus = bus_of(self._resolvers, core.metrics)
+        bus = self._bus = Bus(self._resolvers, limits_of(core))
         self._diary = Diary(bus.note, core.agent.own_spans_every)
         self._fleet = Fleet(self._host, bus, self._inbox, self._loader, self._diary.collected)
         self._held += self._fleet.follow(wanted)
@@ -213,8 +213,8 @@ class Agent:
         if core.agent.log_level != before.agent.log_level:
             logging.getLogger().setLevel(core.agent.log_level.upper())
         self._reloads.watching = core.agent.reload == "watch"
-        if core.metrics != before.metrics:
-            self._bus.retune(limits_of(core.metrics))
+        if limits_of(core) != limits_of(before):
+            self._bus.retune(limits_of(core))
         self._identity.follow(core)
         self._resolvers.follow(self._identity, wanted.resolvers)
         for status in self._fleet.follow(wanted):

@@ -10,15 +10,13 @@ from typing import Final
 
 import pluggy
 
-from obi_core.bus import Bus
+from obi_core.bus import Limits
 from obi_core.bus.attributes import rules_of
-from obi_core.bus.table import Limits
 from obi_core.errors import ConfigError, HostError, PluginError
 from obi_core.model import ProbeState, Reason
-from obi_core.resolver import Resolver
 from obi_core.runtime.registry import Plugin, discover, new_manager
 from obi_core.runtime.status import Status
-from obi_core.settings import MetricsSettings, ProbeSettings, Settings
+from obi_core.settings import CoreSettings, ProbeSettings, Settings
 from obi_core.sink import Sink
 
 _log: Final = logging.getLogger("obi.agent")
@@ -133,25 +131,13 @@ def whole(
     }
 
 
-def limits_of(metrics: MetricsSettings) -> Limits:
+def limits_of(core: CoreSettings) -> Limits:
     """What the bus is to keep."""
     return Limits(
-        series=metrics.series_limit,
-        bind_grace_s=metrics.bind_grace_s,
-        series_idle_s=metrics.series_idle_s,
-        series_ended_s=metrics.series_ended_s,
-        rules=rules_of(metrics.attributes),
-    )
-
-
-def bus_of(resolver: Resolver, metrics: MetricsSettings) -> Bus:
-    """Make the bus that the settings ask for."""
-    limits = limits_of(metrics)
-    return Bus(
-        resolver,
-        series_limit=limits.series,
-        bind_grace_s=limits.bind_grace_s,
-        series_idle_s=limits.series_idle_s,
-        series_ended_s=limits.series_ended_s,
-        limits=limits,
+        series=core.metrics.series_limit,
+        probe_series=core.budgets.series,
+        bind_grace_s=core.metrics.bind_grace_s,
+        series_idle_s=core.metrics.series_idle_s,
+        series_ended_s=core.metrics.series_ended_s,
+        rules=rules_of(core.metrics.attributes),
     )

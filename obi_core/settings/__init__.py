@@ -16,7 +16,7 @@ from obi_core.settings.core import (
 from obi_core.settings.identity import IdentitySettings
 from obi_core.settings.kubernetes import KubernetesSettings
 from obi_core.settings.loading import NodeLabels, Settings, load_settings
-from obi_core.settings.markers import Constant, Entries, Live, Marker, Switch
+from obi_core.settings.markers import Constant, Entries, Live, Marker, OptIn, Switch
 from obi_core.settings.origin import Origin, Place
 from obi_core.settings.otlp import SIGNALS, Export, OtlpMetricsSettings, OtlpSettings, Signal, SpoolSettings
 from obi_core.settings.probe import ProbeSettings, sized_by
@@ -44,6 +44,7 @@ __all__ = [
     "MetricsSettings",
     "Names",
     "NodeLabels",
+    "OptIn",
     "Origin",
     "OtlpMetricsSettings",
     "OtlpSettings",

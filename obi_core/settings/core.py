@@ -18,7 +18,7 @@ from obi_core.settings.otlp import (
     resolved,
 )
 from obi_core.settings.section import Section
-from obi_core.settings.values import Bytes, Count, Listen, Names, OptionalNames, Pairs, Seconds
+from obi_core.settings.values import Bytes, Count, Listen, Names, OptionalNames, Pairs, Seconds, Share
 
 
 class AgentSettings(Section):
@@ -96,13 +96,37 @@ class KernelSettings(Section):
 
 
 class BudgetSettings(Section):
-    """What a probe may cost at most."""
+    """What the agent and each probe may cost at most, and how a probe is made to cost less."""
+
+    enforce: bool = Field(True, description="Whether a probe over its budget is made to cost less; if not, it is only told.")
+    cpu: Share = Field(0.05, description="CPU time of the agent and of all its programs in the kernel, of this node's.")
+    memory: Bytes = Field(
+        200_000_000, description="Memory of the agent and of all its maps; where its cgroup allows less, that counts."
+    )
+    kernel_cpu: Share = Field(0.03, description="CPU time that one probe's programs may take in the kernel, of this node's.")
+    user_cpu: Share = Field(0.01, description="CPU time that one probe may take in the agent, of this node's.")
+    events_per_s: Count = Field(1_000, description="Spans and log events that one probe may hand over in a second.")
+    series: Count = Field(20_000, description="Series of one probe; what is beyond goes to overflow series.")
 
     map_memory: Bytes = Field(
         64 << 20, description="Kernel memory of one probe's maps, worked out before they are made; `obi doctor` prints it."
     )
     scale_maps: bool = Field(
         True, description="Whether maps that are over the budget shrink until they fit; if not, the mode is refused."
+    )
+    measure_s: Seconds = Field(
+        2.0, description="How long the kernel's run-time statistics, which are not free, are on at a time."
+    )
+    measure_every_s: Seconds = Field(
+        60.0, description="Time between two measurements; while a probe is over its budget or sheds, a sixth of it."
+    )
+    restore_s: Seconds = Field(
+        120.0,
+        description="How long a probe must be well below its budget before it gets one step back; twice as long after each"
+        " relapse.",
+    )
+    sampling_steps: Annotated[int, Field(ge=0, le=16)] = Field(
+        4, description="How often sampling may double, or collections become half as frequent, before something is left out."
     )
 
 

@@ -6,8 +6,9 @@ They stand in the annotation of a field::
     slow_s: Annotated[float, Constant("tcp_slow_ns", scale=1_000_000_000)] = Field(0.2, description="…")
     max_owners: Annotated[int, Entries("tcp_connects")] = Field(8192, description="…")
     resets: Annotated[bool, Switch("tcp_reset_out"), Switch("tcp_reset_in")] = Field(True, description="…")
+    port: Annotated[bool, Constant("tcp_by_port"), OptIn()] = Field(False, description="…")
 
-`ProbeSettings.plan` reads the first three, `ProbeSettings.switched_off` the last.
+`ProbeSettings.plan` reads the first three, `ProbeSettings.switched_off` the fourth, `ProbeSettings.opted_in` the last.
 """
 
 from dataclasses import dataclass
@@ -48,5 +49,10 @@ class Switch:
     """C function name."""
 
 
+@dataclass(frozen=True, slots=True)
+class OptIn:
+    """The field switches on an attribute of metrics, which multiplies their series: it is off again while the probe sheds."""
+
+
 Marker = Constant | Live | Entries | Switch
-"""Any of the four; a field may carry several."""
+"""What a field becomes in its BPF object; it may carry several."""

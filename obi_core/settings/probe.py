@@ -1,12 +1,12 @@
 """What the settings of every probe have in common."""
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from obi_core.model import LoadPlan
-from obi_core.settings.markers import Constant, Entries, Live, Marker, Switch
+from obi_core.settings.markers import Constant, Entries, Live, Marker, OptIn, Switch
 from obi_core.settings.values import Seconds
 
 _MOST_FACTOR: Final = (1 << 32) - 1
@@ -63,6 +63,26 @@ class ProbeSettings(BaseModel):
                 if isinstance(marker, Switch):
                     wanted[marker.program] = wanted.get(marker.program, False) or bool(getattr(self, name))
         return frozenset(program for program, on in wanted.items() if not on)
+
+    def samples(self) -> bool:
+        """Whether load shedding can raise sampling: a field marked `Live(…, shed=True)` is not 0."""
+        return any(
+            isinstance(marker, Live) and marker.shed and bool(getattr(self, name))
+            for name, field in type(self).model_fields.items()
+            for marker in field.metadata
+        )
+
+    def opted_in(self) -> tuple[str, ...]:
+        """Fields marked `OptIn` that are on."""
+        return tuple(
+            name
+            for name, field in type(self).model_fields.items()
+            if getattr(self, name) and any(isinstance(marker, OptIn) for marker in field.metadata)
+        )
+
+    def without_opt_ins(self) -> Self:
+        """These settings with every `OptIn` off."""
+        return self.model_copy(update=dict.fromkeys(self.opted_in(), False))
 
     def differs_live_only(self, other: "ProbeSettings") -> bool:
         """Whether a loaded object can follow from these settings to `other`: only `Live` fields differ, and none is None."""

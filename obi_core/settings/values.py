@@ -12,6 +12,7 @@ _DURATION: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|h|d)?")
 _SECONDS: Final[Mapping[str | None, float]] = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(B|KiB|MiB|GiB)?")
 _UNITS: Final[Mapping[str | None, int]] = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SHARE: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%)?")
 _PORTS: Final = 65536
 
 
@@ -94,6 +95,20 @@ def size_text(count: int) -> str:
     return f"{count / _UNITS[unit]:.1f}".removesuffix(".0") + f" {unit}"
 
 
+def share(value: object) -> object:
+    """Read a share of the whole: `5%`, or a number from 0 to 1.
+
+    Raises:
+        ValueError: Neither.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    found = _SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("must be a share, such as 5% or 0.05")
+    return float(found[1]) / (100 if found[2] else 1)
+
+
 def _number(value: object) -> object:
     # pydantic would take `true` for 1.
     if isinstance(value, bool):
@@ -129,6 +144,8 @@ Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
 """A whole number from 1."""
 Bytes = Annotated[int, BeforeValidator(octets), Field(ge=4096, le=1 << 40)]
 """A size from a page to a tebibyte, in bytes."""
+Share = Annotated[float, BeforeValidator(share), Field(gt=0, le=1, allow_inf_nan=False)]
+"""A share of the whole, above zero."""
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 """A list; on the command line and in a variable: separated by commas."""
 OptionalNames = Annotated[tuple[str, ...] | None, BeforeValidator(_names)]

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from obi_core.bus import Bus
+from obi_core.bus import Bus, Limits
 from obi_core.model import Buckets, Instrument, Kind, LogEvent, Observation, Owner, Span
 from obi_core.resolver import Subject
 from obi_core.settings import CoreSettings
@@ -31,7 +31,7 @@ def resident_kb():
 
 def main():
     endpoint, interval_s, exports = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
-    bus = Bus(Names(), series_limit=SERIES)
+    bus = Bus(Names(), Limits(series=SERIES))
     bus.register("soak", "obi-soak 1", (IO, TIME))
     bus.start()
     sink = OtlpSink.create(CoreSettings(otlp={"endpoint": endpoint, "interval_s": 3600.0, "batch_age_s": 3600.0}), {})

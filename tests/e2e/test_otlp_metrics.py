@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from obi_core.bus import Bus
+from obi_core.bus import Bus, Limits
 from obi_core.model import Buckets, Instrument, Kind, Observation, Owner
 from obi_core.resolver import Subject
 from obi_core.settings import CoreSettings
@@ -142,7 +142,7 @@ def test_what_was_sent_is_counted_and_the_series_exist_as_zero_before(bus, send,
 
 def test_many_series_travel_in_requests_of_bounded_size(bus, send):
     many = Instrument("obi.tcp.connections", Kind.UPDOWNCOUNTER, "{connection}", "Open.", ("n",))
-    wide = Bus(Names(), series_limit=20_000)
+    wide = Bus(Names(), Limits(series=20_000))
     wide.register("tcp", "d", (many,))
     wide.start()
     wide.publish("tcp", 1, [Observation(many, n, n, None, {"n": n}) for n in range(9_000)])

@@ -42,7 +42,7 @@ def make(names):
     buses = []
 
     def made(**options):
-        bus = Bus(names, **options)
+        bus = Bus(names, Limits(**options))
         bus.register("x", "obi-plugin-x 1.0", (A, B, OPEN), (VIEW,))
         bus.start()
         buses.append(bus)
@@ -122,7 +122,7 @@ def test_a_batch_is_in_a_snapshot_wholly_or_not_at_all(make):
 
 
 def test_a_worker_never_waits_and_what_was_refused_is_counted(make, names):
-    bus = make(limits=Limits(batches=2))
+    bus = make(batches=2)
     bus.register("y", "dist", ())
     block(bus, names)
     assert [bus.publish("x", 1, [Observation(A, 1, n), Observation(B, 1, n)]) for n in (1, 2, 3)] == [True, True, False]
@@ -137,7 +137,7 @@ def test_a_worker_never_waits_and_what_was_refused_is_counted(make, names):
 
 
 def test_rows_that_end_in_a_refused_batch_are_not_lost(make, names):
-    bus = make(limits=Limits(batches=1))
+    bus = make(batches=1)
     assert bus.publish("x", 1, [Observation(A, 1, 5), Observation(OPEN, 1, 1)])
     assert bus.flush(10)
     block(bus, names)
@@ -242,7 +242,7 @@ def test_an_account_exists_as_zero_and_adds_up_across_generations(make):
 
 
 def test_spans_and_log_events_wait_in_a_bounded_queue(make):
-    bus = make(limits=Limits(events=2))
+    bus = make(events=2)
     events = [Span("s1", 1, 2), LogEvent("e1", 3, "x"), Span("s2", 4, 5, Owner(7, 1, 1, "curl"))]
     bus.publish("x", 1, events)
     assert bus.happenings(10) == []  # nobody has asked for any: none is kept, none is lost

@@ -6,7 +6,7 @@ import pytest
 
 from obi_core.model import Instrument, Kind, Mode, Program
 from obi_core.probe import Probe
-from obi_core.settings import Constant, Entries, Live, ProbeSettings
+from obi_core.settings import Constant, Entries, Live, OptIn, ProbeSettings
 from obi_core.testing.fakes import FakeLoader
 
 THINGS = Instrument("obi.x.things", Kind.COUNTER, "{thing}", "Things.")
@@ -89,3 +89,21 @@ def test_a_probe_without_an_object_remembers_its_settings():
     assert probe.retune(XSettings(every=4))
     assert probe.settings == XSettings(every=4)
     probe.shed(1)
+
+
+class YSettings(XSettings):
+    port: Annotated[bool, Constant("y_port"), OptIn()] = False
+    path: Annotated[bool, OptIn()] = True
+
+
+def test_opt_in_attributes_are_known_and_can_be_left_out_together():
+    settings = YSettings(port=True, every=4)
+    assert settings.opted_in() == ("port", "path")
+    assert settings.without_opt_ins() == YSettings(port=False, path=False, every=4)
+    assert YSettings(path=False).opted_in() == ()
+
+
+def test_a_probe_samples_where_a_factor_that_sheds_is_not_zero():
+    assert XSettings().samples()
+    assert not XSettings(every=0).samples()
+    assert not ProbeSettings().samples()

@@ -168,6 +168,14 @@ def test_what_is_beyond_the_limit_goes_to_one_overflow_series():
     assert made.sizes() == [("x", 3, 3)]
 
 
+def test_a_probe_has_so_many_series_over_all_its_metrics_and_each_metric_one_for_the_rest():
+    made = table(probe_series=3)
+    rows = [Observation(instrument, n, 11, attributes={"op": f"o{n}"}) for instrument in (CALLS, OPEN) for n in range(3)]
+    made.apply("x", 1, rows, at(1))
+    assert values(made, CALLS) == {(("op", f"o{n}"),): 11 for n in range(3)}
+    assert values(made, OPEN) == {(("otel.metric.overflow", True),): 33}, "nothing is lost"
+
+
 def test_an_undeclared_attribute_is_refused_counted_and_reported():
     made = table()
     made.apply("x", 7, [Observation(CALLS, 1, 1, None, {"op": "a", "peer": "b"}), Observation(CALLS, 2, 1)], at(1))

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError
 
 from obi_core.model import LoadPlan
 from obi_core.settings import BudgetSettings, Constant, Entries, Listen, Live, ProbeSettings, size_text, sized_by
+from obi_core.settings.values import share
 
 
 @pytest.mark.parametrize(
@@ -114,3 +115,14 @@ def test_settings_cannot_be_changed():
 
 def test_the_field_behind_the_size_of_each_map_is_known():
     assert sized_by(Marked()) == {"x_a": "rows", "x_b": "rows"}
+
+
+@pytest.mark.parametrize(("text", "value"), [("5%", 0.05), ("0.5 %", 0.005), ("0.05", 0.05), (".1", 0.1), (0.2, 0.2), (1, 1)])
+def test_a_share_is_a_percentage_or_a_number(text, value):
+    assert share(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["5 percent", "%", "", True, None, "-5%"])
+def test_what_is_no_share_is_refused(text):
+    with pytest.raises(ValueError, match=r"must be a share, such as 5% or 0\.05"):
+        share(text)

@@ -4,7 +4,7 @@
 from itertools import pairwise
 from typing import Final
 
-from obi_core.bus import Bus
+from obi_core.bus import Bus, Limits
 from obi_core.host import Host
 from obi_core.kernel.base import Loader
 from obi_core.model import Mode, Owner
@@ -35,7 +35,7 @@ class Lives(Author):
     def test_on_this_kernel_no_series_falls_when_the_probe_is_restarted(self, real_mode: Mode) -> None:
         host = Host()
         loader = self.loader(host)
-        bus = Bus(_ByName(), bind_grace_s=0.01)
+        bus = Bus(_ByName(), Limits(bind_grace_s=0.01))
         bus.register(self.probe.name, "contract", self.probe.instruments, self.probe.views)
         bus.start()
         try:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from obi_core import Constant, Entries, Live, ProbeSettings, Seconds, Switch
+from obi_core import Constant, Entries, Live, OptIn, ProbeSettings, Seconds, Switch
 
 
 class TcpSettings(ProbeSettings):
@@ -52,7 +52,7 @@ class TcpSettings(ProbeSettings):
     events_per_s: Annotated[int, Live("tcp_event_rate"), Field(ge=0, le=100_000)] = Field(
         50, description="Spans and events that may leave the kernel in a second; those beyond are counted as lost."
     )
-    listen_port: Annotated[bool, Constant("tcp_by_port")] = Field(
+    listen_port: Annotated[bool, Constant("tcp_by_port"), OptIn()] = Field(
         False, description="Whether obi.tcp.listen.drops carries server.port."
     )
 
