@@ -74,8 +74,12 @@ class BpfObject(Protocol):
         Attaching twice to one place is once.
         """
 
-    def detach(self, program: str, to: str = "") -> None:
-        """Detach one program, from one place or from all; it stays loaded. Idempotent."""
+    def detach(self, program: str, to: str = "") -> tuple[str, ...]:
+        """Detach one program, from one place or from all; it stays loaded. Idempotent.
+
+        Returns:
+            The places that it was attached to, as `attach` takes them.
+        """
 
     def sever(self) -> None:
         """Close link descriptors only. Safe from another thread than the worker's."""

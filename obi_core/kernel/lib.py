@@ -62,6 +62,7 @@ _SIGNATURES: Final = {
     "bpf_raw_tracepoint_open": (_FD, (_STR, _FD)),
     "bpf_link_create": (_FD, (_FD, _FD, _INT, _PTR)),
     "bpf_iter_create": (_FD, (_FD,)),
+    "bpf_enable_stats": (_FD, (_INT,)),
     "libbpf_attach_type_by_name": (_INT, (_STR, _PTR)),
     "libbpf_num_possible_cpus": (_INT, ()),
     "libbpf_set_print": (_PTR, (PrintFunction,)),

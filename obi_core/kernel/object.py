@@ -167,13 +167,14 @@ class KernelObject:
         link.close()
         raise AttachError("attached too late: the probe's links were closed", program=program, section=loaded.section)
 
-    def detach(self, program: str, to: str = "") -> None:
-        """Detach one program, from one place or from all; it stays loaded. Idempotent."""
+    def detach(self, program: str, to: str = "") -> tuple[str, ...]:
+        """Detach one program, from one place or from all; it stays loaded. Idempotent. Gives the places it was attached to."""
         with self._links_lock:
             places = [place for place in self._links if place[0] == program and to in ("", place[1])]
             links = [self._links.pop(place) for place in places]
         for link in links:
             link.close()
+        return tuple(where for _, where in places)
 
     def sever(self) -> None:
         """Close link descriptors only, for good. Safe from any thread: nothing that another thread reads is freed."""

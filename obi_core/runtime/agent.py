@@ -23,6 +23,7 @@ from obi_core.runtime.changes import tell
 from obi_core.runtime.diary import Diary
 from obi_core.runtime.door import Door
 from obi_core.runtime.fleet import Fleet, node_loader
+from obi_core.runtime.governor import Governor
 from obi_core.runtime.health import routes
 from obi_core.runtime.http import Route
 from obi_core.runtime.identity import Identity
@@ -79,6 +80,7 @@ class Agent:
         self._resolvers: Resolvers | None = None
         self._outputs: Outputs | None = None
         self._diary: Diary | None = None
+        self._governor: Governor | None = None
         self._door = Door(self._routes, host)
         self._stopping = False
         self._began = False
@@ -140,9 +142,12 @@ class Agent:
     def status(self) -> Mapping[str, object]:
         """Everything, JSON-ready; free text included."""
         losses = self._bus.losses() if self._bus else {}
-        config = {"hash": self._reloads.digest, "pool": self._settings.pool}
-        sinks = self._outputs.names if self._outputs else ()
-        return {"version": agent_version(), "config": config, **whole(self._muster, self.statuses(), losses, sinks)}
+        return {
+            "version": agent_version(),
+            "config": {"hash": self._reloads.digest, "pool": self._settings.pool},
+            **whole(self._muster, self.statuses(), losses, self._outputs.names if self._outputs else ()),
+            "budgets": self._governor.document() if self._governor else {},
+        }
 
     def _start(self) -> None:
         core = self._settings.core
@@ -163,7 +168,9 @@ class Agent:
         bus.add_own(self._outputs.own)
         if self._exporting:
             self._door.follow(core.http)
-        bus.add_own(OwnMetrics(self._host, self.statuses, self._fleet.tallies))
+        governor = self._governor = Governor.on(self._host, core.budgets, self._fleet, bus)
+        bus.add_own(OwnMetrics(self._host, self.statuses, self._fleet.tallies, governor.kernel_s))
+        bus.add_own(governor.metrics)
         bus.add_own(self._reloads.own)
         bus.add_own(self._identity.own)
         bus.start()
@@ -215,6 +222,8 @@ class Agent:
         self._reloads.watching = core.agent.reload == "watch"
         if limits_of(core) != limits_of(before):
             self._bus.retune(limits_of(core))
+        if self._governor:
+            self._governor.follow(core.budgets)
         self._identity.follow(core)
         self._resolvers.follow(self._identity, wanted.resolvers)
         for status in self._fleet.follow(wanted):
@@ -236,6 +245,8 @@ class Agent:
         if self._fleet is None:
             return
         self._fleet.check()
+        if self._governor:
+            self._governor.turn()
         if self._reloads.due():
             self._reload()
         if not self._began and self._inbox.empty():
@@ -274,6 +285,8 @@ class Agent:
             """Seconds until only this share of the deadline is left for what comes later."""
             return max(0.0, until - share * whole - time.monotonic())
 
+        if self._governor:
+            self._governor.stop()
         if self._fleet:
             self._fleet.end(left)
         if self._bus:

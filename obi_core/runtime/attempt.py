@@ -1,6 +1,6 @@
 """One mode of one probe, tried for real: what it needs, then load and attach."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from obi_core.errors import HostError, KernelError
@@ -107,3 +107,21 @@ def attempt(
         return Attempt(mode.name, False, Reason.UNDECLARED, str(error), ())
     except ISOLATED as error:  # a stranger's steps may raise anything
         return Attempt(mode.name, False, Reason.STEP_RAISED, said(error), ())
+
+
+MODE: Final = "obi.probe.mode"
+"""Attribute of every point of a mode without BPF."""
+
+
+def marks(mode: Mode) -> dict[str, str]:
+    """Say what every point of a mode carries: one without BPF names itself, for its figures are of another kind."""
+    return {} if mode.programs else {MODE: mode.name}
+
+
+def refusals(attempts: Sequence[Attempt]) -> str:
+    """Say why modes were refused; modes with one cause are named together."""
+    modes: dict[str, list[str]] = {}
+    for attempt in attempts:
+        if not attempt.ok:
+            modes.setdefault(attempt.detail, []).append(attempt.mode)
+    return "; ".join(f"{', '.join(names)}: {detail}" for detail, names in modes.items())

@@ -34,7 +34,7 @@ def level_of(status: Status) -> int:
         case ProbeState.DISCOVERED | ProbeState.LOADED:
             return logging.DEBUG
         case ProbeState.ATTACHED | ProbeState.DETACHED:
-            return logging.WARNING if status.degraded else logging.INFO
+            return logging.WARNING if status.degraded or status.sheds else logging.INFO
         case ProbeState.FAILED:
             return logging.WARNING
         case ProbeState.UNSUPPORTED | ProbeState.QUARANTINED:
@@ -54,4 +54,6 @@ def sentence(status: Status) -> str:
         more = len(status.loses) - _MOST_LOSSES
         rest = f"; and {more} more, which obi doctor lists" if more > 0 else ""
         parts.append(f"; degraded, it loses: {'; '.join(status.loses[:_MOST_LOSSES])}{rest}")
+    if status.sheds:
+        parts.append(f"; it is over its budget {status.over} and costs less now: {', '.join(status.sheds)}")
     return "".join(parts)

@@ -37,6 +37,8 @@ class Declared:
         self._views = {id(view): view for view in probe.views}
         self.drains = probe.drain is not Probe.drain
         """Whether the probe has events between collections."""
+        self.events = 0
+        """Spans and log events taken."""
 
     def collection(self, probe: Probe) -> list[Yielded]:
         """Take one collection: what `collect` yields, queued events, rows that ended, what was not decoded; see `gather`."""
@@ -88,6 +90,7 @@ class Declared:
         return batch
 
     def _event(self, item: object, step: str) -> None:
+        self.events += isinstance(item, Span | LogEvent)
         match item:
             case Loss():
                 whole = is_a(item.cause, str) and is_a(item.count, int)

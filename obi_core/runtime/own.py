@@ -27,6 +27,7 @@ class OwnMetrics:
         host: This node; its `/proc/self` is the agent.
         statuses: Where every plugin stands.
         tallies: What each worker has done, by probe.
+        kernel_s: CPU time in the kernel, by probe.
         clock: ns, realtime.
     """
 
@@ -35,9 +36,11 @@ class OwnMetrics:
         host: Host,
         statuses: Callable[[], Iterable[Status]],
         tallies: Callable[[], Mapping[str, Tally]],
+        kernel_s: Callable[[], Mapping[str, float]] = dict,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._host, self._statuses, self._tallies, self._clock = host, statuses, tallies, clock
+        self._kernel_s = kernel_s
         ticks = host.process_start_ticks(os.getpid())
         self._start_ns = clock() if ticks is None else host.boot_epoch_ns() + ticks * 1_000_000_000 // _TICKS
 
@@ -80,8 +83,11 @@ class OwnMetrics:
             metric(
                 "obi_probe_cpu_seconds_total",
                 Kind.COUNTER,
-                "CPU time of the probe's own thread.",
-                [({"probe": name, "side": "user"}, tally.cpu_s) for name, tally in tallies],
+                "CPU time of the probe's own thread, and of its programs in the kernel, estimated from short measurements.",
+                [
+                    *(({"probe": name, "side": "user"}, tally.cpu_s) for name, tally in tallies),
+                    *(({"probe": name, "side": "kernel"}, seconds) for name, seconds in sorted(self._kernel_s().items())),
+                ],
             ),
             metric("obi_process_cpu_seconds_total", Kind.COUNTER, "CPU time of the agent.", [({}, time.process_time())]),
             metric("obi_process_resident_memory_bytes", Kind.GAUGE, "Resident memory of the agent.", [({}, self._resident())]),

@@ -67,6 +67,11 @@ class Plan:
     names: Hashable = None
     """What decides how its series are called: they are worked out once, so another needs a new start."""
 
+    @property
+    def doublings(self) -> int:
+        """How often its sampling may double."""
+        return self.budgets.sampling_steps if self.budgets is not None else 0
+
     def needs_start(self, before: "Plan") -> bool:
         """Whether a probe that runs by the plan `before` must start anew to follow this one, whatever its settings say."""
         paced = replace(
@@ -75,8 +80,14 @@ class Plan:
             interval_s=self.interval_s,
             step_deadline_s=self.step_deadline_s,
             collect_deadline_s=self.collect_deadline_s,
+            budgets=self.budgets,
         )
-        return paced != self
+        return paced != self or _maps(before.budgets) != _maps(self.budgets)
+
+
+def _maps(budgets: BudgetSettings | None) -> tuple[int, bool] | None:
+    """What of its budgets a probe heeds when it starts; the governor sees to all others."""
+    return None if budgets is None else (budgets.map_memory, budgets.scale_maps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import Final
 
 from obi_core.model import ProbeState, Reason
+from obi_core.runtime.costs import Reading
+from obi_core.runtime.orders import Order
 from obi_core.runtime.plan import Plan, Tally
 from obi_core.runtime.status import Status
 from obi_core.runtime.watch import Watch
@@ -45,6 +47,15 @@ class Runner:
     def tally(self) -> Tally:
         """What its worker has done."""
         return self._worker.tally
+
+    @property
+    def reading(self) -> Reading | None:
+        """What its worker read when it was last asked to."""
+        return self._worker.orders.reading
+
+    def order(self, order: Order) -> None:
+        """Ask the worker for something; returns at once. It is done at its next turn, about once a second."""
+        self._worker.orders.give(order)
 
     def start(self) -> None:
         """Begin the probe's life; returns at once."""

@@ -54,6 +54,10 @@ class Status:
     """Whether its mode has no programs: its figures are the kernel's own, read now and then."""
     attempts: tuple[Attempt, ...] = ()
     """The modes tried at the last start, best first."""
+    sheds: tuple[str, ...] = ()
+    """Steps taken so that it costs less, the first one first."""
+    over: str = ""
+    """The budget that the last of them was taken for."""
 
     @property
     def active(self) -> bool:
@@ -78,6 +82,7 @@ class Status:
             "mode": self.mode,
             "without_bpf": self.without_bpf,
             "loses": list(self.loses),
+            **({"sheds": {"budget": self.over, "steps": list(self.sheds)}} if self.sheds else {}),
         }
 
     def full(self) -> dict[str, object]:

@@ -13,9 +13,11 @@ from typing import Final
 
 from obi_core.model import Mode, ProbeState, Reason, Yielded
 from obi_core.probe import Probe
-from obi_core.runtime.attempt import begin
+from obi_core.runtime.attempt import begin, marks, refusals
+from obi_core.runtime.costs import map_bytes
 from obi_core.runtime.declared import Declared, UndeclaredError
 from obi_core.runtime.offer import Offer
+from obi_core.runtime.orders import AnewError, Orders
 from obi_core.runtime.plan import Plan, Tally
 from obi_core.runtime.status import Attempt, Status
 from obi_core.runtime.strangers import said
@@ -27,32 +29,7 @@ TURN_S: Final = 1.0
 """A worker that waits drains this often, and collects this often while somebody looks at a view."""
 MEASURE_EVERY_S: Final = 60.0
 
-MODE: Final = "obi.probe.mode"
-"""Attribute of every point of a mode without BPF."""
-
 _log: Final = logging.getLogger("obi.probe")
-
-
-def refusals(attempts: Sequence[Attempt]) -> str:
-    """Say why modes were refused; modes with one cause are named together."""
-    modes: dict[str, list[str]] = {}
-    for attempt in attempts:
-        if not attempt.ok:
-            modes.setdefault(attempt.detail, []).append(attempt.mode)
-    return "; ".join(f"{', '.join(names)}: {detail}" for detail, names in modes.items())
-
-
-def _marks(mode: Mode) -> dict[str, str]:
-    """What every point of a mode carries: one without BPF says so, for its figures are of another kind."""
-    return {} if mode.programs else {MODE: mode.name}
-
-
-def _map_bytes(probe: Probe) -> int:
-    try:
-        bpf = probe.bpf
-    except RuntimeError:  # a probe without a BPF object
-        return 0
-    return sum(entry.memory_bytes for entry in bpf.maps())
 
 
 class Worker:
@@ -76,6 +53,9 @@ class Worker:
         self._proven: Plan | None = None
         self.tally = tally or Tally()
         self.probe: Probe | None = None
+        self._mode: Mode | None = None
+        self.orders = Orders(plan.settings, plan.interval_s, plan.doublings)
+        """What the governor asks for."""
         self.halt = threading.Event()
         """Set: collect a last time, then wait for `release`."""
         self.collected = threading.Event()
@@ -106,23 +86,31 @@ class Worker:
 
     def _life(self) -> bool:
         """One start and what follows; whether it was the last."""
+        if self.orders.paused:
+            return self._pause()
         try:
             self._plan = self._offer.take() or self._plan
+            self.orders.follow(self._plan.settings, self._plan.interval_s, self._plan.doublings)
             probe = self._start()
-            if probe is None:
-                return self._refused()
-            self._collect(probe)
-            while not self._until_due(probe):
-                self._collect(probe)
-            if not self.halt.is_set():
-                return self._leave(probe)
-            self._finish(probe)
+            return self._refused() if probe is None else self._lived(probe)
+        except AnewError:
+            self._free()
+            return False
         except UndeclaredError as error:
             return self._give_up(Reason.UNDECLARED, str(error))
         except AbandonedError:
             raise
         except BaseException as error:  # noqa: BLE001 - isolation border: a probe may raise anything, SystemExit too
             return self._failed(error)
+
+    def _lived(self, probe: Probe) -> bool:
+        """Collect, until the agent ends or the probe must start anew; whether it is the end."""
+        self._collect(probe)
+        while not self._until_due(probe):
+            self._collect(probe)
+        if not self.halt.is_set():
+            return self._leave(probe)
+        self._finish(probe)
         return True
 
     def _start(self) -> Probe | None:
@@ -131,14 +119,17 @@ class Worker:
             self._status = replace(self._status, without_bpf=False)
             self._say(ProbeState.DISCOVERED, Reason.STARTING, generation=self.generation + 1, attempts=tuple(attempts))
             with self._watch.step("construct", self._plan.step_deadline_s):
-                probe = self.probe = self._plan.probe(self._plan.settings)
+                probe = self.probe = self._plan.probe(self.orders.settings)
             if self._plan.ages is not None:
                 probe.ages = self._plan.ages()
             attempt = begin(probe, mode, self._plan.loader, self._plan.host, self._step, budgets=self._plan.budgets)
             attempts.append(attempt)
             if attempt.ok:
                 announced = (self._plan.probe.instruments, self._plan.probe.views)
-                self._plan.outlet.register(self._name, self._plan.scope, *announced, _marks(mode))
+                self._plan.outlet.register(self._name, self._plan.scope, *announced, marks(mode))
+                self._mode = mode
+                with self._watch.step("shed", self._plan.step_deadline_s):
+                    self.orders.resume(probe)
                 why = "; ".join(filter(None, (refusals(attempts), attempt.detail)))
                 self._status = replace(self._status, without_bpf=not mode.programs)
                 self._say(ProbeState.ATTACHED, Reason.OK, why, mode.name, attempt.loses, attempts=tuple(attempts))
@@ -164,13 +155,14 @@ class Worker:
         plan = self._offer.take()
         if plan is None:
             return True
-        before, self._plan = self._plan, plan
+        before, self._plan, running = self._plan, plan, self.orders.settings
+        self.orders.follow(plan.settings, plan.interval_s, plan.doublings)
         if plan.needs_start(before):
             return False
-        if plan.settings == before.settings:
+        if self.orders.settings == running:
             return True
         with self._watch.step("retune", plan.step_deadline_s):
-            return probe.retune(plan.settings)
+            return probe.retune(self.orders.settings)
 
     def _leave(self, probe: Probe) -> bool:
         """End this start, because the next one has other settings; never the last."""
@@ -197,7 +189,7 @@ class Worker:
             self._plan.collected(self._name, self.tally.collect_s, len(batch))
         if not self._measured_at or now - self._measured_at >= MEASURE_EVERY_S:
             self._measured_at = now
-            self.tally.map_bytes = _map_bytes(probe)
+            self.tally.map_bytes = map_bytes(probe)
         self.tally.cpu_s = time.thread_time()
 
     def _drain(self, probe: Probe) -> None:
@@ -214,14 +206,37 @@ class Worker:
 
     def _until_due(self, probe: Probe) -> bool:
         """Wait for the next collection and drain meanwhile; whether to end this start instead."""
-        while (left := (due := self._began + self._plan.interval_s) - self._plan.clock()) > 0:
+        while (left := (due := self._began + self.orders.interval_s) - self._plan.clock()) > 0:
             if self._plan.wait(self.halt, min(left, TURN_S)) or not self._follow(probe):
                 return True
+            if self.orders.given.is_set():
+                self._obey(probe)
             if self._plan.outlet.wanted(self._name):
                 return False
             if self._declared.drains and self._plan.clock() < due:
                 self._drain(probe)
         return self.halt.is_set()
+
+    def _obey(self, probe: Probe | None) -> None:
+        """Carry out what the governor asks for, and say so."""
+        try:
+            with self._watch.step("shed", self._plan.step_deadline_s):
+                changed = self.orders.obey(probe, self._mode, self.generation, self._plan.clock, self._declared.events)
+        finally:
+            self._status = replace(self._status, **self.orders.told)
+        if changed:
+            self._report(self._status)
+
+    def _pause(self) -> bool:
+        """Wait for the governor to let the probe run again; whether the agent ends instead."""
+        self._say(ProbeState.DETACHED, Reason.OVER_BUDGET)
+        while not self._plan.wait(self.halt, TURN_S):
+            if self.orders.given.is_set():
+                try:
+                    self._obey(None)
+                except AnewError:
+                    return False
+        return True
 
     def _finish(self, probe: Probe) -> None:
         self._collect(probe)

@@ -30,6 +30,8 @@ class FakeBpfObject:
     errors: Mapping[str, BaseException] = field(default_factory=dict)
     refused: Mapping[str, KernelError] = field(default_factory=dict)
     decode_lost: Mapping[str, int] = field(default_factory=dict)
+    costs: dict[str, ProgramStats] = field(default_factory=dict)
+    """What programs cost so far; those not named cost nothing."""
     attached: list[str] = field(default_factory=list)
     """Programs attached now, in order; each once, in however many places it is."""
     places: list[tuple[str, str]] = field(default_factory=list)
@@ -92,19 +94,21 @@ class FakeBpfObject:
         if program not in self.attached and program not in self.refused:
             self.attached.append(program)
 
-    def detach(self, program: str, to: str = "") -> None:
-        """Note the program as detached, from one place or from all."""
+    def detach(self, program: str, to: str = "") -> tuple[str, ...]:
+        """Note the program as detached, from one place or from all; give the places."""
+        gone = [each[1] for each in self.places if each[0] == program and to in ("", each[1])]
         self.places[:] = [each for each in self.places if each[0] != program or to not in ("", each[1])]
         if program in self.attached and (not to or program not in [each for each, _ in self.places]):
             self.attached.remove(program)
+        return tuple(gone)
 
     def sever(self) -> None:
         """Note that the links are closed."""
         self.severed = True
 
     def programs(self) -> Sequence[ProgramStats]:
-        """One line per program of the mode; they cost nothing."""
-        return [ProgramStats(program.name, 0, 0, 0) for program in self.mode.programs]
+        """One line per program of the mode."""
+        return [self.costs.get(program.name, ProgramStats(program.name, 0, 0, 0)) for program in self.mode.programs]
 
     def maps(self) -> Sequence[MapStats]:
         """One line per map: 4096 bytes each."""

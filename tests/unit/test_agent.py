@@ -193,8 +193,9 @@ def test_its_own_metrics_exist(bench):
     assert final["obi_probe_degraded"] == [({"probe": "good"}, 0)]
     assert final["obi_probe_restarts_total"] == [({"probe": "good"}, 0)]
     assert final["obi_probe_map_bytes"] == [({"probe": "good"}, 0)]
-    ((labels, cpu),) = final["obi_probe_cpu_seconds_total"]
+    (labels, cpu), kernel = final["obi_probe_cpu_seconds_total"]
     assert labels == {"probe": "good", "side": "user"}
+    assert kernel == ({"probe": "good", "side": "kernel"}, 0)
     assert cpu > 0
     ((labels, one),) = final["obi_build_info"]
     assert (set(labels), one) == ({"version", "python_version"}, 1)
