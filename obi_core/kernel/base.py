@@ -81,6 +81,9 @@ class BpfObject(Protocol):
             The places that it was attached to, as `attach` takes them.
         """
 
+    def lost(self) -> Iterable[tuple[str, str]]:
+        """Programs that somebody else has detached, each with its place as `attach` takes it; they may be attached again."""
+
     def sever(self) -> None:
         """Close link descriptors only. Safe from another thread than the worker's."""
 

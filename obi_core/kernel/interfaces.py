@@ -35,6 +35,18 @@ class Filter:
     made: set[int]
     """Interfaces whose queueing discipline is of our making; shared by all filters of one object."""
 
+    @property
+    def attached(self) -> bool:
+        """Whether a filter with our number is still there."""
+        from pyroute2 import IPRoute, NetlinkError  # loaded since it was attached
+
+        try:
+            with IPRoute() as route:
+                found = _filters(route, self.index, self.direction)
+        except NetlinkError:
+            return False
+        return any(each.get("info", 0) >> 16 == _PRIORITY and each.get("handle") == _HANDLE for each in found)
+
     def close(self) -> None:
         """Remove it. An interface that is gone has taken it along."""
         from pyroute2 import IPRoute, NetlinkError  # 25 MB of memory, which only this way of attaching needs

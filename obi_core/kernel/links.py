@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from obi_core.errors import AttachError
 from obi_core.kernel.interfaces import DIRECTIONS, attach_filter, attach_tcx, index_of
 from obi_core.kernel.lib import libbpf
+from obi_core.kernel.linked import is_attached
 
 _BPF_PERF_EVENT: Final = 41
 """`enum bpf_attach_type`."""
@@ -31,6 +32,10 @@ _CGROUP: Final = ("cgroup", "cgroup_skb", "sockops")
 class Link(Protocol):
     """One attachment of one program; ends it when closed. May be closed from any thread."""
 
+    @property
+    def attached(self) -> bool:
+        """Whether the program is still attached, as far as the kernel tells."""
+
     def close(self) -> None:
         """Detach."""
 
@@ -40,6 +45,11 @@ class Descriptor:
     """A link that is a descriptor: closing it detaches."""
 
     fd: int
+
+    @property
+    def attached(self) -> bool:
+        """Whether the kernel still has the program attached by it."""
+        return is_attached(self.fd)
 
     def close(self) -> None:
         """Close it; once, by its owner."""

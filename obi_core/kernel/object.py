@@ -176,6 +176,16 @@ class KernelObject:
             link.close()
         return tuple(where for _, where in places)
 
+    def lost(self) -> tuple[tuple[str, str], ...]:
+        """Programs that somebody else has detached, or whose cgroup or interface is gone: (name, place)."""
+        with self._links_lock:
+            gone = {place: link for place, link in self._links.items() if not link.attached}
+            for place in gone:
+                del self._links[place]
+        for link in gone.values():
+            link.close()
+        return tuple(gone)
+
     def sever(self) -> None:
         """Close link descriptors only, for good. Safe from any thread: nothing that another thread reads is freed."""
         with self._links_lock:

@@ -16,18 +16,18 @@ from obi_core.bus import Bus
 from obi_core.errors import ObiError
 from obi_core.host import Host
 from obi_core.identity import resource_attributes
-from obi_core.identity.resource import agent_version
 from obi_core.kernel.base import Loader
 from obi_core.model import LogEvent, Metric, ProbeState
 from obi_core.runtime.changes import tell
 from obi_core.runtime.diary import Diary
+from obi_core.runtime.document import everything
 from obi_core.runtime.door import Door
 from obi_core.runtime.fleet import Fleet, node_loader
 from obi_core.runtime.governor import Governor
 from obi_core.runtime.health import routes
 from obi_core.runtime.http import Route
 from obi_core.runtime.identity import Identity
-from obi_core.runtime.muster import Muster, limits_of, muster, nothing_runs, whole
+from obi_core.runtime.muster import Muster, limits_of, muster, nothing_runs
 from obi_core.runtime.outputs import Outputs
 from obi_core.runtime.own import OwnMetrics
 from obi_core.runtime.registry import installed
@@ -141,13 +141,18 @@ class Agent:
 
     def status(self) -> Mapping[str, object]:
         """Everything, JSON-ready; free text included."""
-        losses = self._bus.losses() if self._bus else {}
-        return {
-            "version": agent_version(),
-            "config": {"hash": self._reloads.digest, "pool": self._settings.pool},
-            **whole(self._muster, self.statuses(), losses, self._outputs.names if self._outputs else ()),
-            "budgets": self._governor.document() if self._governor else {},
-        }
+        return everything(
+            self._host,
+            self._muster,
+            self.statuses(),
+            self._fleet.tallies() if self._fleet else {},
+            self._bus.losses() if self._bus else {},
+            self._outputs.names if self._outputs else (),
+            {
+                "config": {"hash": self._reloads.digest, "pool": self._settings.pool},
+                "budgets": self._governor.document() if self._governor else {},
+            },
+        )
 
     def _start(self) -> None:
         core = self._settings.core

@@ -21,8 +21,8 @@ from obi_core.model import (
 from obi_core.probe import Probe
 from obi_core.runtime.strangers import is_a, shown
 
-MOST: Final = 500_000
-"""Entries of one collection; a probe that yields more floods."""
+MOST: Final = 200_000
+"""Entries of one collection, some 100 MB; a probe that yields more floods."""
 
 
 class UndeclaredError(Exception):

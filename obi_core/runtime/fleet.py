@@ -3,6 +3,7 @@
 import logging
 import queue
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 from obi_core.bus import Bus
@@ -12,6 +13,8 @@ from obi_core.kernel.base import Loader
 from obi_core.kernel.loaders import NodeLoader
 from obi_core.kernel.node import node_constants
 from obi_core.model import ProbeState, Reason
+from obi_core.runtime.flood import FloodGuard
+from obi_core.runtime.footprint import memory_bytes
 from obi_core.runtime.muster import Muster
 from obi_core.runtime.plan import Ages, Plan, Tally
 from obi_core.runtime.registry import Plugin
@@ -46,6 +49,7 @@ class Fleet:
         self._loaders: dict[bool, Loader] = {}
         self._runners: dict[str, Runner] = {}
         self._leaving: list[Runner] = []
+        self._flood = FloodGuard(0, partial(memory_bytes, host))
         self._running = False
         self.broken: tuple[Status, ...] = ()
 
@@ -66,6 +70,7 @@ class Fleet:
         Returns:
             Statuses of what cannot be used.
         """
+        self._flood.limit = wanted.settings.core.budgets.memory // 2
         broken = list(wanted.broken)
         listed = wanted.listed
         for name in [name for name in self._runners if name not in wanted.probes]:
@@ -88,6 +93,7 @@ class Fleet:
         """Give up who hangs, and see off who has left. To be called about once a second."""
         for runner in (*self._runners.values(), *self._leaving):
             runner.check()
+        self._flood.check(tuple(self))
         for runner in [runner for runner in self._leaving if runner.join(0.0, give_up=False)]:
             self._leaving.remove(runner)
             if runner.name not in self._runners:

@@ -50,7 +50,7 @@ def _own_path(host: Host, version: int) -> PurePosixPath | None:
         return None
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if (version == 1 and "memory" in controllers.split(",")) or (version == 2 and not controllers):  # noqa: PLR2004
+        if ("memory" in controllers.split(",")) if version == 1 else not controllers:
             # A path that leaves our namespace begins with /..: what is there we cannot see.
             return PurePosixPath(path) if ".." not in path else PurePosixPath("/")
     return None

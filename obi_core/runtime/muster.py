@@ -100,37 +100,6 @@ def nothing_runs(settings: Settings, statuses: Sequence[Status]) -> ConfigError 
     return ConfigError("no listed plugin has a probe; list one, such as tcp", key="agent.plugins")
 
 
-def whole(
-    wanted: Muster | None, statuses: Iterable[Status], losses: Mapping[tuple[str, str], int], sinks: Iterable[str]
-) -> dict[str, object]:
-    """Write down where everything stands, JSON-ready, free text included.
-
-    Args:
-        wanted: The configuration in force; None: there is none yet.
-        statuses: Where each listed plugin stands.
-        losses: Entries lost, by (probe, place).
-        sinks: Names of those that run.
-    """
-    listed = wanted.listed if wanted is not None else {}
-    lost: dict[str, dict[str, int]] = {}
-    for (probe, place), number in losses.items():
-        lost.setdefault(probe, {})[place] = number
-    return {
-        "probes": {
-            status.probe: {
-                "dist": listed[status.probe].dist,
-                "version": listed[status.probe].version,
-                **status.full(),
-                "lost": lost.get(status.probe, {}),
-            }
-            for status in statuses
-            if status.probe in listed
-        },
-        "sinks": list(sinks),
-        "not_listed": [p.name for p in wanted.plugins if p.reason is Reason.NOT_LISTED] if wanted is not None else [],
-    }
-
-
 def limits_of(core: CoreSettings) -> Limits:
     """What the bus is to keep."""
     return Limits(

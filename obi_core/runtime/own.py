@@ -74,6 +74,12 @@ class OwnMetrics:
             ),
             metric("obi_probe_restarts_total", Kind.COUNTER, "Starts after the first.", per_probe(lambda t: t.restarts)),
             metric(
+                "obi_probe_reattached_total",
+                Kind.COUNTER,
+                "Programs that somebody else had detached, and that were attached again.",
+                per_probe(lambda t: t.reattached),
+            ),
+            metric(
                 "obi_probe_collect_seconds",
                 Kind.GAUGE,
                 "Duration of the last collection.",

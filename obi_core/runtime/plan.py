@@ -1,5 +1,6 @@
 """What one worker is to run and with what, and what it has done."""
 
+import random
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -66,6 +67,8 @@ class Plan:
     """Makes what ends the rows of one generation; None: they stay."""
     names: Hashable = None
     """What decides how its series are called: they are worked out once, so another needs a new start."""
+    jitter: Callable[[], float] = random.random
+    """From 0 to 1: how much longer, of a quarter, each wait after a failure is."""
 
     @property
     def doublings(self) -> int:
@@ -112,5 +115,7 @@ class Tally:
     map_bytes: int = 0
     cpu_s: float = 0.0
     """CPU time of the thread."""
+    reattached: int = 0
+    """Programs that somebody else had detached, and that were attached again."""
     failures: int = 0
     """Failed starts and collections in a row."""

@@ -5,13 +5,16 @@ running its programs, and nothing is freed under its thread.
 """
 
 import logging
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 from obi_core.model import ProbeState, Reason
 from obi_core.runtime.costs import Reading
+from obi_core.runtime.flood import raise_in
 from obi_core.runtime.orders import Order
 from obi_core.runtime.plan import Plan, Tally
 from obi_core.runtime.status import Status
@@ -57,6 +60,15 @@ class Runner:
         """Ask the worker for something; returns at once. It is done at its next turn, about once a second."""
         self._worker.orders.give(order)
 
+    @property
+    def step_s(self) -> float | None:
+        """How long its worker has been in the step under way, s; None: in none."""
+        return self._watch.step_s
+
+    def interrupt(self, error: type[BaseException]) -> str:
+        """Raise an error inside the step under way; gives its name, empty if there is none."""
+        return self._watch.during(lambda: raise_in(self._thread.ident or 0, error))
+
     def start(self) -> None:
         """Begin the probe's life; returns at once."""
         self._thread.start()
@@ -81,6 +93,7 @@ class Runner:
         """Give the worker up if its step is past the deadline. To be called about once a second."""
         if step := self._watch.abandon():
             self._quarantine(f"{step} did not come back in time")
+            self._explain(step)
 
     def finish(self) -> None:
         """Ask for a last collection."""
@@ -105,6 +118,18 @@ class Runner:
         if give_up and (step := self._watch.abandon(overdue=False)):
             self._quarantine(f"{step} did not come back before the end of the agent")
         return False
+
+    def _explain(self, step: str) -> None:
+        """Say where it hangs, and what that leaves behind."""
+        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - the only way to another thread's stack
+        stack = "".join(traceback.format_stack(frame)) if frame is not None else "its thread is gone\n"
+        _log.debug("probe %s hangs in %s:\n%s", self.name, step, stack)
+        _log.warning(
+            "probe %s: nothing can end a thread that hangs; %s stays, with what it holds in memory, until its call returns;"
+            " its programs are detached; --log-level debug shows where it hangs",
+            self.name,
+            self._thread.name,
+        )
 
     def _report(self, status: Status) -> None:
         with self._lock:

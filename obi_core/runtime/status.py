@@ -98,6 +98,7 @@ class Status:
                     "reason": attempt.reason.value,
                     "detail": attempt.detail,
                     "loses": list(attempt.loses),
+                    **({"map_memory": attempt.memory.document()} if attempt.memory is not None else {}),
                 }
                 for attempt in self.attempts
             ],

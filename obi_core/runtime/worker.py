@@ -13,6 +13,7 @@ from typing import Final
 
 from obi_core.model import Mode, ProbeState, Reason, Yielded
 from obi_core.probe import Probe
+from obi_core.runtime.attachments import reattach
 from obi_core.runtime.attempt import begin, marks, refusals
 from obi_core.runtime.costs import map_bytes
 from obi_core.runtime.declared import Declared, UndeclaredError
@@ -181,6 +182,7 @@ class Worker:
         self._began = self._plan.clock()
         probe.wanted = self._plan.outlet.wanted(self._name)
         with self._watch.step("collect", self._plan.collect_deadline_s):
+            self.tally.reattached += reattach(probe)
             batch = self._declared.collection(probe)
         self._publish(batch, whole=True)
         now = self._plan.clock()
@@ -253,8 +255,9 @@ class Worker:
         if self.tally.failures > len(BACKOFF_S):
             return self._give_up(Reason.STEP_RAISED, f"{detail} ({self.tally.failures} times in a row)")
         problem = self._free()
-        delay = BACKOFF_S[self.tally.failures - 1]
-        self._say(ProbeState.FAILED, Reason.STEP_RAISED, f"{detail}{problem and f'; {problem}'}; next try in {delay:g} s")
+        # Longer by chance, so that the agents of a hundred nodes do not all try at once.
+        delay = BACKOFF_S[self.tally.failures - 1] * (1 + self._plan.jitter() / 4)
+        self._say(ProbeState.FAILED, Reason.STEP_RAISED, f"{detail}{problem and f'; {problem}'}; next try in {delay:.3g} s")
         return self._plan.wait(self.halt, delay)
 
     def _give_up(self, reason: Reason, detail: str) -> bool:

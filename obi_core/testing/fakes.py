@@ -36,6 +36,8 @@ class FakeBpfObject:
     """Programs attached now, in order; each once, in however many places it is."""
     places: list[tuple[str, str]] = field(default_factory=list)
     """Program and place of those that are attached in places: (`program`, `eth0:ingress`)."""
+    taken_away: list[str] = field(default_factory=list)
+    """Programs that somebody else has detached since it was last asked; `program@eth0:ingress` for one place of several."""
     tuned: dict[str, int] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     """Everything that was asked of it and can be scripted to fail, in order."""
@@ -101,6 +103,14 @@ class FakeBpfObject:
         if program in self.attached and (not to or program not in [each for each, _ in self.places]):
             self.attached.remove(program)
         return tuple(gone)
+
+    def lost(self) -> tuple[tuple[str, str], ...]:
+        """What was scripted as taken away, once."""
+        gone, self.taken_away[:] = list(self.taken_away), []
+        pairs = tuple((each.partition("@")[0], each.partition("@")[2]) for each in gone)
+        for program, place in pairs:
+            self.detach(program, place)
+        return pairs
 
     def sever(self) -> None:
         """Note that the links are closed."""

@@ -164,3 +164,25 @@ def test_an_interface_that_is_not_there_is_named(loaded):
 def test_a_place_that_is_none_is_refused(loaded, to):
     with pytest.raises(AttachError, match="is attached to INTERFACE:ingress or INTERFACE:egress, not to"):
         loaded.attach("interface_in", to)
+
+
+@pytest.mark.parametrize("way", ["link", "filter"])
+def test_an_interface_that_is_gone_takes_its_programs_along_and_that_is_seen(package, pair, way):
+    here, there = pair
+    with LibbpfLoader(Host(), tcx=way == "link").load(package, "interface", MODE, LoadPlan({}, {}, {})) as loaded:
+        loaded.attach("interface_in", f"{here}:ingress")
+        loaded.attach("interface_out", f"{there}:egress")
+        assert loaded.lost() == ()
+        run("ip", "link", "del", here)
+        assert sorted(loaded.lost()) == [("interface_in", f"{here}:ingress"), ("interface_out", f"{there}:egress")]
+        assert loaded.attached == ()
+
+
+def test_a_filter_that_somebody_deleted_is_seen_and_can_be_put_back(package, pair):
+    here, _ = pair
+    with LibbpfLoader(Host(), tcx=False).load(package, "interface", MODE, LoadPlan({}, {}, {})) as loaded:
+        loaded.attach("interface_out", f"{here}:egress")
+        run("tc", "filter", "del", "dev", here, "egress")
+        assert loaded.lost() == (("interface_out", f"{here}:egress"),)
+        loaded.attach("interface_out", f"{here}:egress")
+        assert loaded.lost() == ()

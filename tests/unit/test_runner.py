@@ -1,6 +1,7 @@
 """One probe's life: what happens when each of its steps works, raises, hangs or is refused. No test waits for real time."""
 
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -9,6 +10,7 @@ from obi_core.host import Host
 from obi_core.model import Instrument, Kind, LogEvent, Mode, Observation, ProbeState, Program, Reason, Row, View
 from obi_core.probe import Probe
 from obi_core.runtime.attempt import attempt
+from obi_core.runtime.flood import FloodGuard
 from obi_core.runtime.plan import Plan
 from obi_core.runtime.runner import Runner
 from obi_core.settings import ProbeSettings
@@ -84,14 +86,25 @@ class Rig:
 
     def __init__(self) -> None:
         self.clock, self.bus, self.loader = FakeClock(), FakeBus(), FakeLoader(tables={"good_map": {}})
-        self.history = []
+        self.history, self.jitter = [], 0.0
         self.runners = []
         self._changed = threading.Condition()
 
     def run(self, probe, interval_s=10.0, clock=None):
         clock = clock or self.clock
         plan = Plan(
-            probe, "dist 1.0", ProbeSettings(), self.loader, Host(), self.bus, interval_s, 30.0, 10.0, clock, clock.wait
+            probe,
+            "dist 1.0",
+            ProbeSettings(),
+            self.loader,
+            Host(),
+            self.bus,
+            interval_s,
+            30.0,
+            10.0,
+            clock,
+            jitter=lambda: self.jitter,
+            wait=clock.wait,
         )
         runner = Runner(plan, self._note)
         self.runners.append(runner)
@@ -334,7 +347,7 @@ def test_a_need_that_is_not_met_is_named_with_its_remedy_and_nothing_is_loaded(r
         modes = (Mode("tp_btf", (Program("good_hook"),), needs=("cap:bpf",)),)
 
     plan = Plan(
-        Needy, "", ProbeSettings(), rig.loader, Host(tmp_path, tmp_path), rig.bus, 10, 30, 10, rig.clock, rig.clock.wait
+        Needy, "", ProbeSettings(), rig.loader, Host(tmp_path, tmp_path), rig.bus, 10, 30, 10, rig.clock, wait=rig.clock.wait
     )
     runner = Runner(plan, rig._note)
     runner.start()
@@ -586,3 +599,111 @@ def test_points_of_a_mode_without_bpf_are_marked_and_those_of_others_are_not(rig
     assert rig.bus.arrived.acquire(timeout=10)
     assert rig.bus.marks == [{}, {"obi.probe.mode": "files"}]
     assert [status.without_bpf for status in rig.history if status.state is ProbeState.ATTACHED] == [False, True]
+
+
+def test_waits_after_failures_are_longer_by_chance_by_a_quarter_at_most(rig):
+    rig.jitter = 0.5
+    rig.run(misbehaving("collect", boom))
+    rig.clock.asleep(1.125)
+    assert rig.until("bad", ProbeState.FAILED).detail == "ZeroDivisionError: boom; next try in 1.12 s"
+
+
+def test_where_a_step_hangs_is_shown_at_debug_and_what_cannot_be_ended_is_said(rig, caplog):
+    caplog.set_level("DEBUG", "obi.probe")
+    hang = Hang()
+    runner = rig.run(misbehaving("collect", hang))
+    assert hang.entered.wait(10)
+    rig.clock.advance(11.0)
+    runner.check()
+    (stack,) = (record.message for record in caplog.records if "hangs in" in record.message)
+    assert stack.startswith("probe bad hangs in collect:\n")
+    assert "self.leave.wait()" in stack
+    (warning,) = (record.message for record in caplog.records if record.levelname == "WARNING")
+    assert warning.startswith("probe bad: nothing can end a thread that hangs; obi-bad stays")
+    hang.leave.set()
+
+
+def test_a_program_that_somebody_detached_is_attached_again_at_the_next_collection(rig, caplog):
+    runner = rig.run(Good, interval_s=0.5)
+    assert rig.bus.arrived.acquire(timeout=10)
+    rig.clock.asleep(0.5)
+    rig.loader.loaded[0].taken_away[:] = ["extra_hook"]
+    rig.clock.advance(0.5)
+    assert rig.bus.arrived.acquire(timeout=10)
+    rig.clock.asleep(0.5)
+    assert rig.loader.loaded[0].attached == ["good_hook", "extra_hook"]
+    assert runner.tally.reattached == 1
+    assert "probe good: program extra_hook is detached, not by us; attaching it again" in caplog.text
+
+
+def test_a_program_that_cannot_be_put_back_starts_the_probe_anew(rig):
+    rig.run(Good, interval_s=0.5)
+    assert rig.bus.arrived.acquire(timeout=10)
+    rig.clock.asleep(0.5)
+    bpf = rig.loader.loaded[0]
+    bpf.taken_away[:] = ["good_hook"]
+    bpf.errors = {"attach:good_hook": AttachError("no", program="good_hook", errno=19)}
+    rig.clock.advance(0.5)
+    rig.clock.asleep(1.0)
+    assert "good_hook (): no [ENODEV]" in rig.until("good", ProbeState.FAILED).detail
+    rig.clock.advance(1.0)
+    rig.until("good", ProbeState.ATTACHED, Reason.OK)
+
+
+def test_an_interface_that_is_gone_costs_nothing_but_itself(rig):
+    runner = rig.run(Good, interval_s=0.5)
+    assert rig.bus.arrived.acquire(timeout=10)
+    rig.clock.asleep(0.5)
+    bpf = rig.loader.loaded[0]
+    bpf.attach("extra_hook", "veth7:ingress")
+    bpf.taken_away[:] = ["extra_hook@veth7:ingress"]
+    bpf.errors = {"attach:extra_hook@veth7:ingress": AttachError("gone", program="extra_hook", errno=19)}
+    rig.clock.advance(0.5)
+    assert rig.bus.arrived.acquire(timeout=10)
+    assert (runner.status.active, runner.tally.reattached) == (True, 0)
+
+
+class Memory:
+    used = 0
+
+    def __call__(self):
+        return self.used
+
+
+def test_a_step_that_takes_memory_without_end_is_stopped_and_the_others_go_on(rig, caplog):
+    entered = threading.Event()
+
+    def hoard():
+        entered.set()
+        with suppress(Exception):
+            while True:
+                pass
+
+    memory = Memory()
+    guard = FloodGuard(100, memory)
+    bad = rig.run(misbehaving("collect", hoard))
+    good = rig.run(Good, clock=FakeClock())
+    rig.until("good", ProbeState.ATTACHED)
+    assert entered.wait(10)
+    memory.used = 100
+    guard.check((bad, good))
+    assert bad.status.active, "not yet"
+    memory.used = 101
+    guard.check((bad, good))
+    status = rig.until("bad", ProbeState.FAILED)
+    assert status.detail == "FloodError: it took more memory in one step than the agent can spare; next try in 1 s"
+    assert "memory grew by 0 MB while a probe was in collect; stopping that" in caplog.text
+    assert good.status.active
+
+
+def test_memory_that_grows_while_no_probe_is_in_a_step_is_nobody_s_fault(rig):
+    memory = Memory()
+    guard = FloodGuard(100, memory)
+    runner = rig.run(Good)
+    assert rig.bus.arrived.acquire(timeout=10)
+    rig.clock.asleep(1.0)
+    for used in (1_000, 2_000):
+        memory.used = used
+        guard.check((runner,))
+    assert runner.status.active
+    assert runner.interrupt(ZeroDivisionError) == ""
