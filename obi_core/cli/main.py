@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "run": "watch this machine until stopped",
     "plugins": "which probes are installed",
     "doctor": "what this node allows, probe by probe",
+    "health": "whether the agent that runs here is alive, or ready",
     "cardinality": "how many series the probes make, and which attribute costs what",
     "trace": "single packets, live, as the programs in the kernel print them",
     "config": "check the configuration, or explain where each value came from",

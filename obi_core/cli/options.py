@@ -29,11 +29,14 @@ class Flag:
 PLUGINS: Final = Flag("--plugins", "agent.plugins", "A,B", "probes to run (default: every built-in probe that is installed)")
 LOG_LEVEL: Final = Flag("--log-level", "agent.log_level", "LEVEL", "debug, info, warning or error (default: info)")
 BTF: Final = Flag("--btf", "kernel.btf", "PATH", "BTF of this kernel, if it has none of its own: a file, or a BTFHub tree")
+HTTP_LISTEN: Final = Flag(
+    "--http-listen", "http.listen", "HOST:PORT", "where health and readiness are served (default: 127.0.0.1:8080)"
+)
 RUN: Final = (
     PLUGINS,
     Flag("--interval", "agent.interval_s", "TIME", "time between two collections, such as 2s or 500ms (default: 10s)"),
     Flag("--metrics-listen", "metrics.listen", "HOST:PORT", "where Prometheus text is served (default: 127.0.0.1:9090)"),
-    Flag("--http-listen", "http.listen", "HOST:PORT", "where health and readiness are served (default: 127.0.0.1:8080)"),
+    HTTP_LISTEN,
     Flag(
         "--otlp-endpoint",
         "otlp.endpoint",

@@ -1,22 +1,25 @@
 """The HTTP server of the Prometheus endpoint: prometheus-client's application behind bounds of our own."""
 
 import errno
+import gzip
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from socketserver import TCPServer
-from threading import BoundedSemaphore, Thread
-from typing import Final
-from wsgiref.simple_server import WSGIRequestHandler
+from threading import Thread
+from typing import IO, Final, cast
+from wsgiref.simple_server import ServerHandler, WSGIRequestHandler
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from obi_core.errors import HostError
 from obi_core.settings import Listen
+from obi_core.sinks.bounded import REQUEST_BYTES, Bounded, WholeHead
 
-_THREADS: Final = 8
-_TIMEOUT_S: Final = 10.0
+_LEVEL: Final = 1
+_WORTH_IT: Final = 1024
+"""Bytes."""
 _POLL_S: Final = 3600.0
 _NOT_FOUND: Final = b"There is nothing here; metrics are at /metrics.\n"
 
@@ -33,38 +36,65 @@ def only_metrics(app: WSGIApplication) -> WSGIApplication:
     return routed
 
 
-class _Handler(WSGIRequestHandler):
-    timeout = _TIMEOUT_S  # A client that says nothing gives its thread back.
+def compressed(app: WSGIApplication) -> WSGIApplication:
+    """Compress what `app` says for those who take gzip, at the level that costs least."""
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
-        """Say nothing: a scrape is no event."""
+    def squeezed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if not _takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):
+            return app(environ, start_response)
+        head: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def keep(status: str, headers: list[tuple[str, str]], _: object = None) -> Callable[[bytes], object]:
+            head.append((status, headers))
+            return lambda _: None
+
+        body = b"".join(app(environ, keep))
+        status, headers = head[-1]
+        if len(body) >= _WORTH_IT:
+            body = gzip.compress(body, _LEVEL)
+            headers = [*(pair for pair in headers if pair[0].lower() != "content-length"), ("Content-Encoding", "gzip")]
+        start_response(status, [*headers, ("Vary", "Accept-Encoding")])
+        return [body]
+
+    return squeezed
 
 
-class _Server(ThreadingWSGIServer):
-    # Requests beyond the bound are closed at once instead of queueing up threads.
-    _free: BoundedSemaphore
+def _takes_gzip(accepted: str) -> bool:
+    for each in accepted.split(","):
+        coding, _, quality = each.partition(";")
+        if coding.strip().lower() in {"gzip", "*"}:
+            return quality.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False
 
+
+class _Handler(WholeHead, WSGIRequestHandler):
+    def handle(self) -> None:
+        """Answer GET and HEAD, or refuse; there is no body to read, whatever the request says."""
+        if not self.complete:
+            super().handle()
+            return
+        self.raw_requestline = self.rfile.readline(REQUEST_BYTES)
+        if not self.parse_request():
+            return
+        if self.command not in ("GET", "HEAD"):
+            self.refuse(405, "only GET and HEAD are answered")
+            return
+        environ = self.get_environ()
+        environ["CONTENT_LENGTH"] = "0"
+        given, taken = cast("IO[bytes]", self.rfile), cast("IO[bytes]", self.wfile)
+        handler = ServerHandler(given, taken, self.get_stderr(), environ, multithread=True)
+        handler.request_handler = self  # type: ignore[attr-defined]  # the standard library's own way
+        application = self.server.get_app()  # type: ignore[attr-defined]  # every server here is a WSGIServer
+        handler.run(application)
+
+
+class _Server(Bounded, ThreadingWSGIServer):
     def server_bind(self) -> None:
         # Not HTTPServer's, which asks DNS for the host's full name and may wait seconds for the answer.
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
-        self._free = BoundedSemaphore(_THREADS)
-
-    def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a scraper that hangs up is its own affair."""
+        self.bound()
 
 
 class _Server6(_Server):

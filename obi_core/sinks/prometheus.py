@@ -45,12 +45,12 @@ class PrometheusSink(Sink):
         from prometheus_client import CollectorRegistry, make_wsgi_app  # paid for by those who scrape
 
         from obi_core.sinks.families import BusCollector
-        from obi_core.sinks.listener import Listener, only_metrics
+        from obi_core.sinks.listener import Listener, compressed, only_metrics
 
         registry = CollectorRegistry()
         registry.register(BusCollector(source))
-        # Not compressed: gzip would take longer than all the rest of a scrape, and a scraper is near.
-        app = make_wsgi_app(registry, disable_compression=True)
+        # Its own compression is at level 9, which takes longer than all the rest of a scrape.
+        app = compressed(make_wsgi_app(registry, disable_compression=True))
         self._listener = Listener(self._listen, only_metrics(app), self._holder)
 
     def stop(self) -> None:

@@ -40,7 +40,10 @@ def complaint(done, status):
     [
         ((), "a command is missing; `obi --help` lists what there is"),
         (("rnu",), 'no command "rnu"; did you mean "run"?'),
-        (("qqqq",), 'no command "qqqq"; known: run, plugins, doctor, cardinality, trace, config, test-export, version'),
+        (
+            ("qqqq",),
+            'no command "qqqq"; known: run, plugins, doctor, health, cardinality, trace, config, test-export, version',
+        ),
         (("run", "--intervall", "2s"), "unrecognized arguments: --intervall 2s; `obi --help` lists what there is"),
         (("run", "--interval"), "argument --interval: expected one argument; `obi run --help` lists what there is"),
         (("plugins",), "the following arguments are required: ACTION; `obi plugins --help` lists what there is"),

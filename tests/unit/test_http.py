@@ -11,11 +11,11 @@ import pytest
 from obi_core.errors import HostError
 from obi_core.host import Host
 from obi_core.model import ProbeState, Reason
-from obi_core.runtime import http as endpoint
 from obi_core.runtime.health import readiness, routes
 from obi_core.runtime.http import HealthServer
 from obi_core.runtime.status import Status
 from obi_core.settings import Listen
+from obi_core.sinks import bounded as endpoint
 
 RUNS = Status("tcp", ProbeState.ATTACHED, Reason.OK, "tracepoint", ("obi.tcp.rtt",), "tp_btf: no BTF", 2)
 BROKEN = Status("limits", ProbeState.QUARANTINED, Reason.STEP_HUNG, detail="attach did not come back in time")
@@ -131,22 +131,6 @@ def test_half_a_request_is_refused(serve):
 def test_a_slow_request_is_ended(serve, monkeypatch):
     monkeypatch.setattr(endpoint, "REQUEST_S", 0.05)
     assert b" 431 " in raw(serve(), b"GET /health HTTP/1.1\r\n").splitlines()[0]
-
-
-def test_connections_are_bounded_and_the_place_of_a_closed_one_is_free_again(serve):
-    server = serve()
-    held = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(endpoint.CONNECTIONS)]
-    assert raw(server, b"") == b"", "closed at once: there is no room"
-    for connection in held:
-        connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
-        while connection.recv(65536):
-            pass
-        connection.close()
-    for _ in range(200):
-        if raw(server, b"GET /health HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 200"):
-            break
-    else:
-        pytest.fail("no room again")
 
 
 def test_a_port_that_is_taken_is_a_sentence_with_its_holder_and_the_flag(serve):

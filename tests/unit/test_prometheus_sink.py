@@ -1,6 +1,7 @@
 """Prometheus text, scraped over a socket and read with the official parser."""
 
 import gc
+import gzip
 import socket
 import urllib.error
 import urllib.request
@@ -184,19 +185,30 @@ def test_stop_gives_the_port_back_and_may_be_called_twice(serve):
     again.stop()
 
 
-def test_clients_that_say_nothing_do_not_take_all_threads_for_ever(serve):
+def test_text_is_compressed_for_those_who_take_gzip_and_says_the_same(serve):
     sink = serve(EVERYTHING)
-    silent = [socket.create_connection(("127.0.0.1", sink.address.port)) for _ in range(8)]
-    for each in silent:
-        each.sendall(b"GET /metrics HTTP/1.1\r\n")
-    with socket.create_connection(("127.0.0.1", sink.address.port)) as ninth:
-        assert ninth.recv(1) == b""
-    for each in silent:
-        each.sendall(b"\r\n")
-        while each.recv(65536):
-            pass
-        each.close()
-    assert samples(parse(get(sink))) == EXPECTED
+    request = urllib.request.Request(f"http://{sink.address}/metrics", headers={"Accept-Encoding": "deflate, gzip;q=0.5"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        body = answer.read()
+        assert (answer.headers["Content-Encoding"], answer.headers["Vary"]) == ("gzip", "Accept-Encoding")
+        assert int(answer.headers["Content-Length"]) == len(body)
+    assert samples(parse(gzip.decompress(body).decode())) == EXPECTED
+
+
+@pytest.mark.parametrize("accepted", ["", "identity", "gzip;q=0", "br, gzip; q=0.0"])
+def test_text_is_plain_for_those_who_do_not(serve, accepted):
+    assert samples(parse(get(serve(EVERYTHING), **{"Accept-Encoding": accepted}))) == EXPECTED
+
+
+def test_openmetrics_is_compressed_too(serve):
+    accept = "application/openmetrics-text; version=1.0.0"
+    request = urllib.request.Request(
+        f"http://{serve(EVERYTHING).address}/metrics", headers={"Accept-Encoding": "gzip", "Accept": accept}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+        text = gzip.decompress(answer.read()).decode()
+    assert samples(parse_openmetrics(text))
 
 
 def test_it_is_made_unless_switched_off():
