@@ -95,7 +95,7 @@ class Node:
         def soon(event, seconds):
             return event.wait(min(seconds, 0.01))
 
-        plan = Plan(probe, "", settings, loader, Host(), self.bus, 0.05, 30.0, 10.0, time.monotonic, soon, BUDGETS)
+        plan = Plan(probe, "", settings, loader, Host(), self.bus, 0.05, 30.0, 10.0, wait=soon, budgets=BUDGETS)
         return Runner(plan, lambda _: None)
 
     def until(self, reached, *, calls=200):
