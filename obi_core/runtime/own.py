@@ -97,6 +97,7 @@ class OwnMetrics:
             ),
             metric("obi_process_cpu_seconds_total", Kind.COUNTER, "CPU time of the agent.", [({}, time.process_time())]),
             metric("obi_process_resident_memory_bytes", Kind.GAUGE, "Resident memory of the agent.", [({}, self._resident())]),
+            metric("obi_clock_seconds", Kind.GAUGE, "This node's clock, in seconds since 1970.", [({}, now / 1e9)]),
             metric(
                 "obi_process_start_time_seconds",
                 Kind.GAUGE,

@@ -6,7 +6,6 @@ import os
 import platform
 import shutil
 import threading
-import time
 from pathlib import Path
 
 import pytest
