@@ -93,6 +93,9 @@ class BpfObject(Protocol):
     def maps(self) -> Iterable[MapStats]:
         """Size of every map."""
 
+    def fill(self) -> Mapping[str, float]:
+        """How full each map is that can be, from 0 to 1. Costs a read of them all."""
+
     def close(self) -> None:
         """Detach everything, free ring buffers, close every descriptor. Idempotent. Worker thread only."""
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from obi_core.btf import CType, is_scalar
 from obi_core.errors import DecodeError, KernelError
+from obi_core.kernel.fill import entries_of
 from obi_core.kernel.lib import libbpf
 from obi_core.kernel.percpu import Summer
 
@@ -113,6 +114,11 @@ class Map:
         if value is not None:
             self.delete(key)
         return value
+
+    def entries(self) -> int | None:
+        """Count the rows; None where the map cannot be full, or the kernel cannot count quickly."""
+        loaded = self._loaded
+        return entries_of(self.fd, loaded.kind, loaded.key_size, loaded.value_size, self.max_entries)
 
     def close(self) -> None:
         """Close the descriptor; a read that is under way ends with an error instead of reading another file. Idempotent."""

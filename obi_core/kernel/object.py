@@ -204,6 +204,11 @@ class KernelObject:
         for name, loaded in self._maps.items():
             yield map_stats(name, loaded.fd, loaded.max_entries)
 
+    def fill(self) -> dict[str, float]:
+        """How full each map is that can be, from 0 to 1."""
+        counted = ((name, each.entries(), each.max_entries) for name, each in self._maps.items())
+        return {name: entries / most for name, entries, most in counted if entries is not None and most}
+
     def close(self) -> None:
         """Detach everything, free ring buffers, close every descriptor. Idempotent. Worker thread only."""
         self.sever()

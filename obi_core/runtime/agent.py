@@ -18,7 +18,7 @@ from obi_core.host import Host
 from obi_core.identity import resource_attributes
 from obi_core.kernel.base import Loader
 from obi_core.model import LogEvent, Metric, ProbeState
-from obi_core.runtime.changes import tell
+from obi_core.runtime.announcer import Announcer
 from obi_core.runtime.diary import Diary
 from obi_core.runtime.document import everything
 from obi_core.runtime.door import Door
@@ -79,12 +79,10 @@ class Agent:
         self._identity: Identity | None = None
         self._resolvers: Resolvers | None = None
         self._outputs: Outputs | None = None
-        self._diary: Diary | None = None
+        self._announcer: Announcer | None = None
         self._governor: Governor | None = None
         self._door = Door(self._routes, host)
         self._stopping = False
-        self._began = False
-        self._held: list[Status] = []
         self._beat = time.monotonic()
 
     @property
@@ -162,9 +160,10 @@ class Agent:
         self._identity = Identity(self._host, self._environ, core, self._identity_loader)
         self._resolvers = Resolvers(self._identity, wanted.resolvers)
         bus = self._bus = Bus(self._resolvers, limits_of(core))
-        self._diary = Diary(bus.note, core.agent.own_spans_every)
-        self._fleet = Fleet(self._host, bus, self._inbox, self._loader, self._diary.collected)
-        self._held += self._fleet.follow(wanted)
+        diary = Diary(bus.note, core.agent.own_spans_every)
+        self._announcer = Announcer(wanted.manager, diary)
+        self._fleet = Fleet(self._host, bus, self._inbox, self._loader, diary.collected)
+        self._announcer.hold(self._fleet.follow(wanted))
         if not tuple(self._fleet):
             raise nothing_runs(self._settings, self.statuses())
         self._outputs = Outputs(
@@ -175,9 +174,8 @@ class Agent:
             self._door.follow(core.http)
         governor = self._governor = Governor.on(self._host, core.budgets, self._fleet, bus)
         bus.add_own(OwnMetrics(self._host, self.statuses, self._fleet.tallies, governor.kernel_s))
-        bus.add_own(governor.metrics)
-        bus.add_own(self._reloads.own)
-        bus.add_own(self._identity.own)
+        for own in (governor.metrics, self._reloads.own, self._identity.own):
+            bus.add_own(own)
         bus.start()
         self._outputs.start(bus)
         self._fleet.start()
@@ -222,6 +220,8 @@ class Agent:
             self._outputs.follow(self._muster.sinks, before, resource_attributes(before, self._host, self._environ))
             raise
         self._settings, self._muster = wanted.settings, wanted
+        if self._announcer:
+            self._announcer.manager = wanted.manager
         if core.agent.log_level != before.agent.log_level:
             logging.getLogger().setLevel(core.agent.log_level.upper())
         self._reloads.watching = core.agent.reload == "watch"
@@ -254,33 +254,18 @@ class Agent:
             self._governor.turn()
         if self._reloads.due():
             self._reload()
-        if not self._began and self._inbox.empty():
+        if self._announcer and not self._announcer.begun and self._inbox.empty():
             states = {runner.status.state for runner in self._fleet}
             if states == {ProbeState.UNSUPPORTED}:
                 raise nothing_runs(self._settings, self.statuses())
             if not states <= {ProbeState.DISCOVERED, ProbeState.LOADED, ProbeState.UNSUPPORTED}:
-                self._begin()
-
-    def _begin(self) -> None:
-        self._began = True
-        if self._identity:
-            self._identity.tell()
-        held, self._held = self._held, []
-        for status in held:
-            self._tell(status)
-
-    def _tell(self, status: Status) -> None:
-        if self._muster:
-            tell(self._muster.manager, status)
-        if self._diary:
-            self._diary.changed(status)
+                if self._identity:
+                    self._identity.tell()
+                self._announcer.begin()
 
     def _note(self, status: Status) -> None:
-        # Until one probe is past its start, refusals are held back: if none can run, one line says so for all.
-        if self._began or status.state is not ProbeState.UNSUPPORTED:
-            self._tell(status)
-        else:
-            self._held.append(status)
+        if self._announcer:
+            self._announcer.note(status)
 
     def _end(self) -> None:
         whole = self._settings.core.agent.shutdown_deadline_s

@@ -95,3 +95,12 @@ def map_bytes(probe: Probe) -> int:
     except RuntimeError:
         return 0
     return sum(entry.memory_bytes for entry in bpf.maps())
+
+
+def map_fill(probe: Probe) -> Mapping[str, float]:
+    """How full each of its maps is, 0 to 1; nothing for one without a BPF object."""
+    try:
+        bpf = probe.bpf
+    except RuntimeError:
+        return {}
+    return bpf.fill()

@@ -87,6 +87,12 @@ class OwnMetrics:
             ),
             metric("obi_probe_map_bytes", Kind.GAUGE, "Kernel memory of the probe's maps.", per_probe(lambda t: t.map_bytes)),
             metric(
+                "obi_probe_map_fill_ratio",
+                Kind.GAUGE,
+                "How full each map of the probe is that can be full.",
+                [({"probe": name, "map": each}, ratio) for name, tally in tallies for each, ratio in tally.fill.items()],
+            ),
+            metric(
                 "obi_probe_cpu_seconds_total",
                 Kind.COUNTER,
                 "CPU time of the probe's own thread, and of its programs in the kernel, estimated from short measurements.",

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from obi_core.cgroups import Cgroups
@@ -113,6 +113,8 @@ class Tally:
     collect_s: float = 0.0
     """Duration of the last collection."""
     map_bytes: int = 0
+    fill: Mapping[str, float] = field(default_factory=dict)
+    """How full each map is, from 0 to 1; counted about once a minute."""
     cpu_s: float = 0.0
     """CPU time of the thread."""
     reattached: int = 0

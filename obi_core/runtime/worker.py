@@ -9,13 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from obi_core.model import Mode, ProbeState, Reason, Yielded
 from obi_core.probe import Probe
 from obi_core.runtime.attachments import reattach
 from obi_core.runtime.attempt import begin, marks, refusals
-from obi_core.runtime.costs import map_bytes
+from obi_core.runtime.costs import map_bytes, map_fill
 from obi_core.runtime.declared import Declared, UndeclaredError
 from obi_core.runtime.offer import Offer
 from obi_core.runtime.orders import AnewError, Orders
@@ -117,8 +117,8 @@ class Worker:
     def _start(self) -> Probe | None:
         attempts: list[Attempt] = []
         for mode in self._plan.probe.modes_for(self._plan.settings):
-            self._status = replace(self._status, without_bpf=False)
-            self._say(ProbeState.DISCOVERED, Reason.STARTING, generation=self.generation + 1, attempts=tuple(attempts))
+            told: dict[str, Any] = {"generation": self.generation + 1, "attempts": tuple(attempts), "without_bpf": False}
+            self._say(ProbeState.DISCOVERED, Reason.STARTING, **told)
             with self._watch.step("construct", self._plan.step_deadline_s):
                 probe = self.probe = self._plan.probe(self.orders.settings)
             if self._plan.ages is not None:
@@ -132,8 +132,8 @@ class Worker:
                 with self._watch.step("shed", self._plan.step_deadline_s):
                     self.orders.resume(probe)
                 why = "; ".join(filter(None, (refusals(attempts), attempt.detail)))
-                self._status = replace(self._status, without_bpf=not mode.programs)
-                self._say(ProbeState.ATTACHED, Reason.OK, why, mode.name, attempt.loses, attempts=tuple(attempts))
+                told = {"attempts": tuple(attempts), "without_bpf": not mode.programs}
+                self._say(ProbeState.ATTACHED, Reason.OK, why, mode.name, attempt.loses, **told)
                 self._proven = self._plan
                 return probe
             self.probe = None
@@ -191,7 +191,7 @@ class Worker:
             self._plan.collected(self._name, self.tally.collect_s, len(batch))
         if not self._measured_at or now - self._measured_at >= MEASURE_EVERY_S:
             self._measured_at = now
-            self.tally.map_bytes = map_bytes(probe)
+            self.tally.map_bytes, self.tally.fill = map_bytes(probe), map_fill(probe)
         self.tally.cpu_s = time.thread_time()
 
     def _drain(self, probe: Probe) -> None:
@@ -283,7 +283,7 @@ class Worker:
             problem = f"detach raised {said(error)}"
         finally:
             self._plan.outlet.end(self._name, self.generation)
-        self.tally.map_bytes = 0
+        self.tally.map_bytes, self.tally.fill = 0, {}
         return problem
 
     def _say(
@@ -293,19 +293,8 @@ class Worker:
         detail: str = "",
         mode: str = "",
         loses: tuple[str, ...] = (),
-        *,
-        generation: int | None = None,
-        attempts: tuple[Attempt, ...] | None = None,
+        **others: Any,  # noqa: ANN401 - further fields of the status, as `replace` takes them
     ) -> None:
-        self._status = replace(
-            self._status,
-            state=state,
-            reason=reason,
-            detail=detail,
-            mode=mode,
-            loses=loses,
-            generation=self.generation if generation is None else generation,
-            attempts=self._status.attempts if attempts is None else attempts,
-        )
+        self._status = replace(self._status, state=state, reason=reason, detail=detail, mode=mode, loses=loses, **others)
         self.tally.cpu_s = time.thread_time()
         self._report(self._status)

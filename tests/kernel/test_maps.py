@@ -246,3 +246,16 @@ def test_a_closed_map_is_refused_and_not_mistaken_for_another_file(create):
     with pytest.raises(KernelError) as caught:
         list(rows)
     assert caught.value.errno == errno.EBADF
+
+
+@pytest.mark.parametrize("kind", [HASH, LRU_HASH, PERCPU_HASH])
+def test_entries_are_counted_exactly_where_a_map_can_be_full(create, kind):
+    counted = create(kind, Key, ctypes.c_uint64, 16384)
+    assert counted.entries() == 0
+    for number in range(5_003):
+        counted.update(Key(number, 0, 0, 1), 1)
+    assert counted.entries() == 5_003
+
+
+def test_an_array_cannot_be_full(create):
+    assert create(ARRAY, ctypes.c_uint32, ctypes.c_uint64, 64).entries() is None

@@ -506,6 +506,7 @@ def test_map_memory_and_cpu_time_are_counted(rig):
     runner = rig.run(Good)
     rig.clock.asleep(1.0)
     assert runner.tally.map_bytes == 4096
+    assert runner.tally.fill == {"good_map": 0.0}
     assert runner.tally.cpu_s > 0
     rig.end()
     assert runner.tally.map_bytes == 0
