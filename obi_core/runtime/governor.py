@@ -169,7 +169,7 @@ class Governor:
 
     def _judge(self, measured: Mapping[str, Cost]) -> None:
         now = self._clock()
-        if self._stats.problem and not self._complained:
+        if self._stats.problem and not self._complained and any(cost.kernel is None for cost in measured.values()):
             self._complained = True
             _log.warning("what probes cost in the kernel is not known, and not bounded: %s", self._stats.problem)
         series = self._series()

@@ -63,7 +63,7 @@ BAD = {
     "cells": (YIELD, "yield Row(TABLE, 1, None, 'ab')", "undeclared", "has 1 columns, a row had 'ab'"),
     "losses": (YIELD, "yield Loss('full', 'many')", "undeclared", "whose fields are not of the types"),
     "events": (YIELD, "yield LogEvent('x', 1.5, 'x')", "undeclared", "whose fields are not of the types"),
-    "flood": (YIELD, "while True: yield Observation(THINGS, 1, 1)", "step_raised", "yielded more than 500000 entries"),
+    "flood": (YIELD, "while True: yield Observation(THINGS, 1, 1)", "step_raised", "yielded more than 200000 entries"),
     "loading": (COLLECT, f"{LOAD}{OTHER_MODE}\n{COLLECT}", "undeclared", "mode proc does not declare tcp_state_btf, which"),
     "hushing": (
         COLLECT,
