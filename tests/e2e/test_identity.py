@@ -145,7 +145,7 @@ def agent(start_obi):
                 except OSError:
                     pass
                 time.sleep(0.05)
-            raise AssertionError("never")
+            raise AssertionError(self.series("obi_tcp_connects_total"))
 
     made = Agent()
     yield made
