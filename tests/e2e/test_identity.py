@@ -177,9 +177,24 @@ def test_2000_processes_that_live_for_5_ms_and_connect_once_are_all_named(agent,
     ]
     assert [process.wait(20) for process in running] == [0, 0]
     for name in names:
-        path = f"/obi-test-{name}"
-        agent.until(lambda n=name, p=path: connects(agent, process_executable_name=n, process_linux_cgroup=p) == 1000)
+        # the kernel runs no program on top of itself and says how often it did not: so many connects nobody counted
+        found = agent.until(lambda p=f"/obi-test-{name}": settled(agent, process_linux_cgroup=p, fewest=1000 - missed()))
+        assert found <= 1000
+        assert connects(agent, process_executable_name=name, process_linux_cgroup=f"/obi-test-{name}") == found
     assert connects(agent, process_executable_name="obi-short-lived") == 0
+
+
+def settled(agent, *, fewest, **labels):
+    """The number of connects, once it is as large as it must be and stands."""
+    before = connects(agent, **labels)
+    time.sleep(0.7)  # more than two intervals
+    return before if before >= fewest and before == connects(agent, **labels) else 0
+
+
+def missed():
+    """Runs that the kernel left out because the program ran on this CPU already."""
+    shown = subprocess.run(["bpftool", "prog", "show", "-j"], capture_output=True, text=True, check=True).stdout
+    return sum(each.get("recursion_misses", 0) for each in json.loads(shown) if each.get("name", "").startswith("tcp_"))
 
 
 def test_a_container_that_is_gone_before_anybody_looks_is_named(agent, build, server, cgroup):
