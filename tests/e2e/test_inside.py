@@ -131,7 +131,7 @@ def test_each_is_quarantined_with_its_reason_and_the_others_go_on(start_obi, plu
     assert wrong == {}
     assert (probes["good"]["state"], probes["good"]["reason"]) == ("attached", "ok")
     text = get(metrics, "/metrics")
-    assert 'obi_good_things_total{kind="good"} 23' in text
+    assert 'obi_good_things_total{kind="good",obi_probe_mode="proc"} 23' in text
     assert [name for name, bad in BAD.items() if bad[2] == "undeclared" and f"obi_{name}_things_total{{" in text] == []
     agent.send_signal(signal.SIGTERM)
     _, err = agent.communicate(timeout=20)
