@@ -30,6 +30,7 @@ def test_it_says_which_attribute_costs_what(obi, plugin_folder):
         "attributes": [
             {"name": "path", "values": 1000, "series_without": 3},
             {"name": "code", "values": 3, "series_without": 1000},
+            {"name": "obi.probe.mode", "values": 1, "series_without": 3000},
         ],
     }
 

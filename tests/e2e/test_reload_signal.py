@@ -67,15 +67,15 @@ def test_a_signal_and_a_swapped_link_are_followed_and_a_bad_file_is_not(start_ob
         (mount / "..new").rename(mount / "..data")
 
     agent = start_obi("run", "--config", str(mount), PYTHONPATH=str(folder))
-    wait_for(metrics, "obi_beat_things_total 7.0")
+    wait_for(metrics, 'obi_beat_things_total{obi_probe_mode="proc"} 7.0')
     swap(1)
     agent.send_signal(signal.SIGHUP)
-    text = wait_for(metrics, "obi_beat_things_total 18.0")
+    text = wait_for(metrics, 'obi_beat_things_total{obi_probe_mode="proc"} 18.0')
     assert 'obi_config_reloads_total{result="applied"} 1.0' in text
     swap(2)
     wait_for(metrics, 'obi_config_reloads_total{result="refused"} 1.0')
     swap(3)
-    wait_for(metrics, "obi_beat_things_total 31.0")
+    wait_for(metrics, 'obi_beat_things_total{obi_probe_mode="proc"} 31.0')
     agent.send_signal(signal.SIGTERM)
     _, said = agent.communicate(timeout=15)
     assert agent.returncode == 0
