@@ -33,6 +33,8 @@ class Fullness(Lives):
                 self.ended(stage, probe)
             unit, _ = self._cheapest(stage, _unit)
         check_attributes(batch)
+        if not rows:
+            return  # nothing of this mode can be full: it reads what the node has, which is never twice the same
         most = len(nothing) + rows * (len(self.probe.instruments) + len(self.probe.views) + 1)
         assert len(batch) <= most, f"{rows} rows made {len(batch)} entries; {most} would be one for each thing declared"
         units = (full - empty) / (unit / _UNITS)
