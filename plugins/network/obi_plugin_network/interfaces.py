@@ -3,7 +3,8 @@
 import errno
 import logging
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -96,16 +97,20 @@ class Chosen:
 class Names:
     """Names of interfaces by network namespace and number.
 
-    Another namespace is read through a process that lives in it; a name once found stays.
+    Another namespace is read through a process that lives in it; a name once found stays. To find the process all are looked
+    at: for all namespaces at once, and never for more than a twentieth of the time, however many are asked for.
 
     Args:
         proc: Where processes are described.
+        clock: Seconds, monotonic.
     """
 
-    def __init__(self, proc: Path = Path("/proc")) -> None:
-        self._proc = proc
+    def __init__(self, proc: Path = Path("/proc"), clock: Callable[[], float] = time.monotonic) -> None:
+        self._proc, self._clock = proc, clock
         self._known: dict[tuple[int, int], str] = {}
         self._mine = _namespace(proc / "self")
+        self._lives: dict[int, Path] = {}
+        self._rest_until = 0.0
 
     def name(self, netns: int, index: int) -> str:
         """Name an interface; one that cannot be found is called by its number.
@@ -116,22 +121,34 @@ class Names:
         """
         found = self._known.get((netns, index))
         if found is None:
-            self._learn(netns)
-            found = self._known.setdefault((netns, index), f"#{index}")
+            number = f"#{index}"
+            found = self._known.setdefault((netns, index), number) if self._learn(netns) else number
         return found
 
-    def _learn(self, netns: int) -> None:
+    def _learn(self, netns: int) -> bool:
+        """Read the names of a namespace; whether what is not known now is not there."""
         if netns in (0, self._mine):
-            entries: Iterable[tuple[int, str]] = socket.if_nameindex()
-        else:
-            entries = self._others(netns)
+            self._known.update({(netns, index): name for index, name in socket.if_nameindex()})
+            return True
+        fresh = netns not in self._lives and self._look()
+        if (process := self._lives.get(netns)) is None:
+            return fresh
+        entries = list(_devices(process / "net"))
+        if _namespace(process) != netns:  # it ended meanwhile, and what was read may be another's
+            del self._lives[netns]
+            return False
         self._known.update({(netns, index): name for index, name in entries})
+        return True
 
-    def _others(self, netns: int) -> Iterator[tuple[int, str]]:
-        for process in self._proc.iterdir():
-            if process.name.isdigit() and _namespace(process) == netns:
-                yield from _devices(process / "net")
-                return
+    def _look(self) -> bool:
+        """Find a process in each namespace; False: it was done a moment ago."""
+        began = self._clock()
+        if began < self._rest_until:
+            return False
+        self._lives = {_namespace(process): process for process in self._proc.iterdir() if process.name.isdigit()}
+        now = self._clock()
+        self._rest_until = now + 19 * (now - began)
+        return True
 
 
 def local_ports(proc: Path = Path("/proc")) -> tuple[int, int]:

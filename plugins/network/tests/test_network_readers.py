@@ -174,6 +174,31 @@ def test_names_of_interfaces_in_another_namespace_are_read_through_a_process_the
     assert [names.name(other, index) for index in (1, 10, 11)] == ["lo", "eth7", "#11"]
 
 
+def test_however_many_namespaces_are_unknown_the_processes_are_looked_at_a_twentieth_of_the_time(tmp_path):
+    moments = iter([0.0, 0.1, 1.9, 2.1, 2.2, 2.3, 9.0, 9.0])  # a look takes 0.1 s
+    looked = []
+
+    class Proc(type(tmp_path)):
+        def iterdir(self):
+            looked.append(self)
+            return super().iterdir()
+
+    (tmp_path / "net0").touch()
+    names = Names(Proc(tmp_path), lambda: next(moments))
+    other = (tmp_path / "net0").stat().st_ino
+
+    assert [names.name(other, 7), names.name(other + 1, 7)] == ["#7", "#7"]
+    assert len(looked) == 1
+    (tmp_path / "43/ns").mkdir(parents=True)
+    (tmp_path / "43/ns/net").symlink_to(tmp_path / "net0")
+    (tmp_path / "43/net").mkdir()
+    (tmp_path / "43/net/igmp").write_text("Idx\n8\teth8 :\n")
+    assert names.name(other, 8) == "eth8"
+    assert len(looked) == 2
+    assert names.name(other + 1, 8) == "#8", "not yet"
+    assert len(looked) == 2
+
+
 def test_the_ports_of_clients_are_the_nodes_own(tmp_path):
     (tmp_path / "sys/net/ipv4").mkdir(parents=True)
     (tmp_path / "sys/net/ipv4/ip_local_port_range").write_text("1024\t65535\n")
