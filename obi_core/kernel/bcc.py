@@ -7,8 +7,8 @@ of aborting. What comes back are descriptors, so attaching and reading are those
 Headers of another release (`headers.py`) will do for a source that reads none of the kernel's memory; for one that does
 they are refused.
 
-Known gaps: only (raw) tracepoints; nothing that reads a kernel struct; `obi_owner.start_ns` is 0; a kernel without ring buffer
-(before 5.8) gives no records.
+Known gaps: only (raw) tracepoints and hooks of cgroups; nothing that reads a kernel struct; `obi_owner.start_ns`
+is 0; a kernel without ring buffer (before 5.8) gives no records.
 """
 
 import ctypes
@@ -36,8 +36,12 @@ from obi_core.model import LoadPlan, Mode
 
 __all__ = ["BccLoader"]
 
-_KINDS: Final = {"tp": 5, "tracepoint": 5, "raw_tp": 17, "raw_tracepoint": 17}
-"""`enum bpf_prog_type` by the first word of a section."""
+_KINDS: Final = {
+    "tp": (5, -1), "tracepoint": (5, -1), "raw_tp": (17, -1), "raw_tracepoint": (17, -1), "sockops": (13, 3),
+    "cgroup_skb/ingress": (8, 0), "cgroup_skb/egress": (8, 1), "cgroup/sock_create": (9, 2),
+    "cgroup/bind4": (18, 8), "cgroup/bind6": (18, 9), "cgroup/connect4": (18, 10), "cgroup/connect6": (18, 11),
+}  # fmt: skip
+"""`enum bpf_prog_type` and, but for tracing, `enum bpf_attach_type`, by a section or its first word."""
 _GIVEN: Final = re.compile(r"\bOBI_CHOOSE\((OBI_(?:SETTING|ENTRIES)_\w+),")
 
 _PROLOGUE: Final = """\
@@ -79,7 +83,8 @@ class BccLoader:
     Args:
         host: Facts of this node.
         constants: Values for `OBI_SETTING` constants that the agent knows; objects without such a setting ignore them.
-        environ: Environment of the child; `BCC_KERNEL_SOURCE` in it names a directory of kernel headers.
+        environ: Environment of the child; `BCC_KERNEL_SOURCE` in it names a directory of kernel headers, `OBI_BCC_DEADLINE_S`
+            another deadline, for slow nodes.
         modules: Where the distribution links headers, by release.
         deadline_s: After so long the child is killed.
     """
@@ -96,7 +101,7 @@ class BccLoader:
         self._host = host
         self._constants = dict(constants or {})
         self._environ = dict(os.environ if environ is None else environ)
-        self._modules, self._deadline_s = modules, deadline_s
+        self._modules, self._deadline_s = modules, float(self._environ.get("OBI_BCC_DEADLINE_S") or deadline_s)
 
     def load(self, package: str, stem: str, mode: Mode, plan: LoadPlan) -> BpfObject:
         """Compile `<stem>.bcc.c` and load the programs of `mode`; see `base.Loader.load`.
@@ -189,9 +194,9 @@ def _choose(shipped: Shipped, source: str, mode: Mode) -> tuple[list[Wanted], di
     refused: dict[str, LoadError] = {}
     for program in mode.programs:
         section = shipped.elf.programs[program.name].section
-        kind = _KINDS.get(section.partition("/")[0])
+        kind = _KINDS.get(section) or _KINDS.get(section.partition("/")[0])
         if kind is not None and re.search(rf"\bint {program.name}\(", source):
-            wanted.append(Wanted(program.name, section, kind, bool(program.loses)))
+            wanted.append(Wanted(program.name, section, *kind, optional=bool(program.loses)))
             continue
         message = "this program is for CO-RE only (it reads kernel structs): it needs a kernel with BTF"
         error = LoadError(message, program=program.name, section=section, need="btf")

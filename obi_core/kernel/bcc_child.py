@@ -5,8 +5,8 @@ and no more. One JSON request comes on standard input, one JSON reply goes over 
 argument, with the descriptors beside it (SCM_RIGHTS). What BCC, LLVM and the verifier print goes to standard error, a file
 that the parent reads; the reply says between which offsets.
 
-Request: `source`, `flags` (for the compiler), `programs` (`name`, `type`: BPF_PROG_TYPE_*, `optional`), `ring_stub`
-(put before the source where the kernel has no ring buffer).
+Request: `source`, `flags` (for the compiler), `programs` (`name`, `type`: BPF_PROG_TYPE_*, `hook`: attach type or -1,
+`optional`), `ring_stub` (put before the source where the kernel has no ring buffer).
 Reply: `maps` and `programs` (names, in the order of the descriptors: maps first), `refused` (name → errno, offsets), and
 `failed` (the program that the mode cannot do without, or empty for the compilation) with `errno` and `offsets` if nothing is
 handed over; or only `absent`: why BCC cannot be imported.
@@ -58,7 +58,7 @@ def _serve(request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     for program in request["programs"]:
         name, begin = program["name"], _offset()
         try:
-            loaded[name] = module.load_func(name, program["type"]).fd
+            loaded[name] = module.load_func(name, program["type"], attach_type=program["hook"]).fd
         except Exception:  # noqa: BLE001 - as above
             report = {"errno": ctypes.get_errno(), "offsets": (begin, _offset())}
             if not program["optional"]:

@@ -31,6 +31,8 @@ class Wanted:
     section: str
     kind: int
     """`enum bpf_prog_type`."""
+    hook: int
+    """`enum bpf_attach_type` that it is loaded for; -1: none."""
     optional: bool
 
 
@@ -63,7 +65,10 @@ def run_child(
     Raises:
         LoadError: The compiler or the verifier refused, BCC is not installed, or the child crashed or took too long.
     """
-    asked = [{"name": program.name, "type": program.kind, "optional": program.optional} for program in programs]
+    asked = [
+        {"name": program.name, "type": program.kind, "hook": program.hook, "optional": program.optional}
+        for program in programs
+    ]
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, _memory_file() as asking, _memory_file() as said:
         with theirs:
@@ -85,7 +90,8 @@ def run_child(
                 reply, descriptors = _receive(ours)
             except TimeoutError:
                 raise LoadError(
-                    f"{stem}: BCC did not compile and load it within {deadline_s:g} s; its process was killed"
+                    f"{stem}: BCC did not compile and load it within {deadline_s:g} s (OBI_BCC_DEADLINE_S);"
+                    " its process was killed"
                 ) from None
             finally:
                 process.kill()

@@ -44,7 +44,12 @@ class Step:
         Raises:
             AssertionError: It failed, or stopped before `done`.
         """
-        lines = self.process.communicate(timeout=_TIMEOUT_S)[0].split()
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        # Not communicate(): it would miss a line that came together with the last one that was read.
+        lines = self.process.stdout.read().split()
+        self.process.wait(_TIMEOUT_S)
         if self.process.returncode or lines[-1:] != ["done"]:
             raise AssertionError(f"{self.process.args!r} ended with status {self.process.returncode} after {lines}")
 

@@ -11,6 +11,7 @@ OBI_KERNEL
 =========== ===========================================================================================
 
 `OBI_DOCTOR` names a file with what `obi doctor --json` found here: tests of refused modes are skipped with the code.
+`OBI_PATIENCE` times the time that a step may take, for machines that are emulated (1 by default).
 With `since`, a test that would be skipped on a kernel as new or newer fails too: there, the need should be met.
 Needs are those of a mode (`cap:bpf`, `btf`, `tracefs`, `cgroup2`, `tp:category/event`), `root`, and `cmd:program`.
 """
@@ -34,6 +35,9 @@ POLICIES: Final = ("off", "auto", "require")
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker and check the variable."""
     config.addinivalue_line("markers", "kernel(needs=(), since=None): runs on a real kernel; see OBI_KERNEL=off|auto|require")
+    config.addinivalue_line(
+        "markers", "compiled(only=False): holds in a mode that BCC compiles too; see obi_core.testing.modes"
+    )
     if policy() not in POLICIES:
         raise pytest.UsageError(f"OBI_KERNEL={policy()}: must be one of {', '.join(POLICIES)}")
 
@@ -83,9 +87,22 @@ def refused_here(item: pytest.Item, doctor: str) -> str:
     return ""
 
 
+def refused_programs(probe: str, mode: str) -> frozenset[str]:
+    """Optional programs that this kernel refuses, by what the doctor found there (`OBI_DOCTOR`); none if nobody asked it."""
+    doctor = os.environ.get("OBI_DOCTOR")
+    found = json.loads(Path(doctor).read_text())["probes"] if doctor else []
+    modes = [each for entry in found if entry["name"] == probe for each in entry["modes"] if each["name"] == mode]
+    return frozenset(refused["program"] for each in modes for refused in each["refused"])
+
+
 def policy() -> str:
     """The policy asked for in the environment."""
     return os.environ.get("OBI_KERNEL") or "auto"
+
+
+def patience() -> float:
+    """How many times slower this machine may be than one that keeps the deadlines."""
+    return float(os.environ.get("OBI_PATIENCE") or 1)
 
 
 def missing(needs: Sequence[str], host: "Host") -> str:

@@ -164,7 +164,10 @@ def test_a_child_that_takes_too_long_is_killed(verbs, bcc_loader):
     before = _children()
     with pytest.raises(LoadError) as caught:
         bcc_loader(deadline_s=0.01).load(verbs.package, "verbs", verbs.mode, verbs.plan())
-    assert str(caught.value) == "verbs.bcc.c: BCC did not compile and load it within 0.01 s; its process was killed"
+    assert (
+        str(caught.value)
+        == "verbs.bcc.c: BCC did not compile and load it within 0.01 s (OBI_BCC_DEADLINE_S); its process was killed"
+    )
     assert _children() == before
 
 

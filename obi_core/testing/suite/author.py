@@ -10,6 +10,7 @@ from obi_core.model import Mode, Observation, Yielded
 from obi_core.probe import Probe
 from obi_core.runtime.declared import Declared
 from obi_core.settings import CoreSettings, ProbeSettings
+from obi_core.testing import plugin
 from obi_core.testing.suite.filling import fill_maps
 from obi_core.testing.suite.stage import Stage
 
@@ -50,7 +51,7 @@ class Author:
 
     def stage(self) -> Stage:
         """Where the probe's steps run."""
-        return Stage(self.collect_deadline_s)
+        return Stage(self.collect_deadline_s * plugin.patience())
 
     def gather(self, stage: Stage, probe: Probe) -> list[Yielded]:
         """Collect once on the stage; see `collected`."""

@@ -18,6 +18,7 @@
 
 #include "limits_exhaustion.h"
 #include "limits_oom.h"
+#include "limits_read_args.h"
 
 #ifndef OBI_BCC
 #include "limits_read_task.h"

@@ -3,13 +3,11 @@
 #ifndef OBI_LIMITS_ENTRIES_H
 #define OBI_LIMITS_ENTRIES_H
 
-#define LIMITS_SIGKILL 9
 /* include/linux/sched/signal.h: what stands in place of a siginfo */
 #define LIMITS_SEND_SIG_NOINFO 0
 #define LIMITS_SEND_SIG_PRIV 1
 /* include/uapi/asm-generic/siginfo.h */
 #define LIMITS_SI_USER 0
-#define LIMITS_SI_KERNEL 0x80
 #define LIMITS_SI_QUEUE (-1)
 #define LIMITS_SI_TKILL (-6)
 /* include/trace/events/signal.h */

@@ -3,6 +3,10 @@
 #ifndef OBI_LIMITS_OOM_H
 #define OBI_LIMITS_OOM_H
 
+#define LIMITS_SIGKILL 9
+/* include/uapi/asm-generic/siginfo.h */
+#define LIMITS_SI_KERNEL 0x80
+
 static inline __attribute__((always_inline)) void limits_tell_kill(void *ctx,
 								   struct limits_oom_event *event)
 {

@@ -76,11 +76,17 @@ class LimitsProbe(Probe):
         ),
         Mode(
             "bcc",
-            (Program("limits_oom_tp"), *_EXITS),
+            (
+                Program("limits_oom_tp"),
+                Program("limits_victim_tp", loses=("obi.limits.oom_kills", "event obi.limits.oom_kill")),
+                *_EXITS,
+            ),
             ("cap:bpf", "cap:perfmon", "bcc", "tracefs"),
             loses=(
                 "obi.limits.signals",
                 "event obi.limits.signal",
+                "obi.limits.oom_kills: the cgroup of the victim",
+                "event obi.limits.oom_kill: memory of the victim, the cgroup that was full and its limit",
                 "the cgroup where the memory controller is a v1 one; the start of a process",
             ),
         ),

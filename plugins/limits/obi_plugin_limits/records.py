@@ -57,7 +57,8 @@ def kills(records: Iterable[OomRecord], node: Node) -> Iterator[LogEvent]:
     """Tell of OOM kills.
 
     The scope is what the kernel's stack says: the OOM killer is called by the memory controller or by the page allocator.
-    Where the stack cannot be read it is deduced: `cgroup` if a memory cgroup above the victim was full.
+    Where the stack cannot be read it is deduced: `cgroup` if a memory cgroup above the victim was full. Mode `bcc` does not
+    know the victim's memory and cgroups: there is no scope then.
 
     Args:
         records: `struct limits_oom_event`, from ring buffer `limits_oom_events`.
@@ -66,26 +67,30 @@ def kills(records: Iterable[OomRecord], node: Node) -> Iterator[LogEvent]:
     for record in records:
         victim, requester = owner(record.victim), owner(record.requester)
         told = node.scope_of(record.stack[: max(0, record.stack_bytes) // 8])
-        scope = told or (CGROUP_SCOPE if record.limit_pages else SYSTEM_SCOPE)
-        in_cgroup = scope == CGROUP_SCOPE
-        limit = record.limit_pages * node.page_bytes if in_cgroup else node.memory_bytes
         rss = (record.anon_pages + record.file_pages + record.shmem_pages) * node.page_bytes
+        scope = told or (CGROUP_SCOPE if record.limit_pages else SYSTEM_SCOPE if rss else "")
+        in_cgroup = scope != SYSTEM_SCOPE
+        limit = record.limit_pages * node.page_bytes if in_cgroup else node.memory_bytes
         limited = node.path_of(record.limited_id) if in_cgroup else ""
-        where = f"memory cgroup {limited or record.limited_id or 'unknown'}" if in_cgroup else "the whole system"
+        place = f"memory cgroup {limited or record.limited_id or 'unknown'}" if in_cgroup else "the whole system"
+        where = place if scope else "a cgroup or the system"
+        resident = f" with {rss // 1024} kB resident" if rss else ""
         body = (
-            f"{victim.comm} (pid {victim.tgid}) was killed with {rss // 1024} kB resident: "
+            f"{victim.comm} (pid {victim.tgid}) was killed{resident}: "
             f"{where} was out of memory when {requester.comm} (pid {requester.tgid}) asked for more"
         )
         attributes: dict[str, str | int | float] = {
             "process.pid": victim.tgid,
             "process.executable.name": victim.comm,
-            CGROUP: node.path_of(victim.cgroup_id),
-            "obi.limits.oom.scope": scope,
-            "obi.limits.oom.scope.source": "stack" if told else "usage",
             "obi.limits.oom.requester.pid": requester.tgid,
             "obi.limits.oom.requester.name": requester.comm,
-            "obi.limits.oom.rss": rss,
         }
+        if victim.cgroup_id:
+            attributes[CGROUP] = node.path_of(victim.cgroup_id)
+        if scope:
+            attributes |= {"obi.limits.oom.scope": scope, "obi.limits.oom.scope.source": "stack" if told else "usage"}
+        if rss:
+            attributes["obi.limits.oom.rss"] = rss
         if limit:
             attributes["obi.limits.oom.limit"] = limit
         if limited:

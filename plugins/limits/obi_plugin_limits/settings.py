@@ -28,7 +28,12 @@ class LimitsSettings(ProbeSettings):
     """What the limits probe looks at, and what it may use."""
 
     oom: Annotated[
-        bool, Switch("limits_oom_btf"), Switch("limits_oom_tp"), Switch("limits_signal_btf"), Switch("limits_signal_raw")
+        bool,
+        Switch("limits_oom_btf"),
+        Switch("limits_oom_tp"),
+        Switch("limits_signal_btf"),
+        Switch("limits_signal_raw"),
+        Switch("limits_victim_tp"),
     ] = Field(True, description="Whether OOM kills are counted and told.")
     victim_name: Annotated[bool, Constant("limits_victim_name")] = Field(
         False, description="Whether obi.limits.oom_kills carries process.executable.name."

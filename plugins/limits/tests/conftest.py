@@ -13,6 +13,7 @@ import pytest
 
 from obi_core import Cgroups
 from obi_core.testing.live import attached
+from obi_core.testing.modes import in_modes_with_bpf
 from obi_core.testing.netns import Step
 from obi_plugin_limits.probe import LimitsProbe
 from obi_plugin_limits.settings import LimitsSettings
@@ -143,9 +144,8 @@ def workload():
         yield start
 
 
-@pytest.fixture(params=[mode for mode in LimitsProbe.modes if mode.programs], ids=lambda mode: mode.name)
-def mode(request):
-    return request.param
+def pytest_generate_tests(metafunc):
+    in_modes_with_bpf(metafunc, LimitsProbe)
 
 
 @pytest.fixture

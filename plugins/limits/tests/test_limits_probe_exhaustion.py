@@ -25,6 +25,7 @@ def run(workload, *step, group=None, command=()):
     made.finish()
 
 
+@pytest.mark.compiled
 def test_descriptors_that_are_used_up_are_counted_exactly(start, workload, unique):
     probe, name = start(exhaustion_calls=("openat", "socket", "pipe2")), unique("obifds")
     run(workload, "descriptors", name, 23)
@@ -32,6 +33,7 @@ def test_descriptors_that_are_used_up_are_counted_exactly(start, workload, uniqu
     assert failed(probe, name) == {("file_descriptors", "EMFILE"): 23}
 
 
+@pytest.mark.compiled
 def test_forks_and_threads_beyond_a_pids_limit_are_counted_exactly_by_program_and_by_file(start, group, workload, unique):
     probe, name = start(exhaustion_calls=("clone", "clone3", "fork", "vfork")), unique("obiforks")
     group.limit("pids", 1)
@@ -48,6 +50,7 @@ def test_forks_and_threads_beyond_a_pids_limit_are_counted_exactly_by_program_an
     assert by_file == [19] == [group.keyed("pids", "pids.events")["max"]]
 
 
+@pytest.mark.compiled
 def test_forks_beyond_the_users_own_limit_are_counted_exactly(start, workload, unique):
     probe, name = start(exhaustion_calls=("clone",)), unique("obinproc")
     run(workload, "threads-of-user", name, 7)
@@ -70,6 +73,7 @@ def test_a_call_that_would_block_is_not_taken_for_a_fork_that_failed(start, uniq
     assert after - before < 500
 
 
+@pytest.mark.compiled
 def test_address_space_that_is_used_up_is_counted_exactly(start, workload, unique):
     probe, name = start(exhaustion_calls=("mmap",)), unique("obimmap")
     run(workload, "memory", name, 13)
@@ -77,6 +81,7 @@ def test_address_space_that_is_used_up_is_counted_exactly(start, workload, uniqu
     assert failed(probe, name) == {("memory", "ENOMEM"): 13}
 
 
+@pytest.mark.compiled
 @pytest.mark.kernel(needs=("cmd:ip",))
 def test_local_ports_that_are_used_up_are_counted_exactly(start, workload, unique):
     probe, name = start(exhaustion_calls=("connect",)), unique("obiports")
@@ -85,6 +90,7 @@ def test_local_ports_that_are_used_up_are_counted_exactly(start, workload, uniqu
     assert failed(probe, name) == {("ports", "EADDRNOTAVAIL"): 17}
 
 
+@pytest.mark.compiled
 def test_a_full_file_system_is_counted_exactly_and_its_writes_once_they_are_asked_for(start, workload, unique, tmp_path):
     probe, name = start(exhaustion_calls=("fallocate",)), unique("obifull")
     run(workload, "storage", name, 11, 5, tmp_path, command=("unshare", "--mount"))
@@ -102,6 +108,7 @@ def test_watches_that_are_used_up_are_no_want_of_storage(start, workload, unique
     assert failed(probe, name) == {("watches", "ENOSPC"): 5}
 
 
+@pytest.mark.compiled
 def test_a_full_table_of_rows_loses_exactly_what_it_does_not_count(start, workload, unique):
     probe = start(exhaustion_calls=("openat",), max_rows=64)
     prefix = unique("obir")[:11]

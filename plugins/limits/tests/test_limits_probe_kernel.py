@@ -52,6 +52,23 @@ def test_an_oom_kill_is_counted_and_told_exactly_with_victim_requester_and_scope
     assert 40 * MEGABYTE <= attributes["obi.limits.oom.rss"] <= 64 * MEGABYTE
 
 
+@pytest.mark.compiled(only=True)
+def test_an_oom_kill_is_told_exactly_once_with_its_victim_though_not_by_a_v1_cgroup(start, group, workload, unique):
+    probe, name = start(victim_name=True), unique("obibig")
+    group.limit("memory", 32 * MEGABYTE)
+    victim = workload("eat", name, 64, group=group)
+    victim.go_on()
+    assert victim.process.wait(10) == -signal.SIGKILL
+
+    seen = Seen.of(probe)
+    (event,) = told(seen, "obi.limits.oom_kill", name)
+
+    assert event.owner.tgid == event.attributes["process.pid"] == victim.pid
+    assert "obi.limits.oom.rss" not in event.attributes
+    assert seen.counts("obi.limits.oom_kills", name) == {"": 1}
+    assert group.oom_kills() == 1
+
+
 def test_a_victim_has_no_name_in_the_counter_unless_asked_for(start, group, workload, unique):
     group.limit("memory", 32 * MEGABYTE)
     for named in (False, True):

@@ -18,7 +18,7 @@ CONFIG = Path(__file__).parents[3] / "config/ebpf-limits.yaml"
 KERNEL = pytest.mark.kernel(needs=("cap:bpf", "cap:perfmon", "btf", "tracefs", "root"))
 
 SWITCHES = {
-    "oom": {"limits_oom_btf", "limits_oom_tp"},
+    "oom": {"limits_oom_btf", "limits_oom_tp", "limits_victim_tp"},
     "exhaustion": {"limits_call", "limits_fork", "limits_watch"},
     "signals": set(),
 }

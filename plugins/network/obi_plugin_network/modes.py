@@ -51,3 +51,29 @@ SOCKETS: Final = Mode(
     (Program("network_in"), Program("network_out"), *_SOCKETS),
     ("cap:bpf", "cap:net_admin", "cap:perfmon", "types", "cgroup2"),
 )
+_SEGMENTS: Final = (
+    "obi.network.packets: segments (an offloaded packet counts as one)",
+    "obi.network.io: the headers that segmentation repeats",
+)
+PLAIN: Final = {"network_in": "network_in_skb", "network_out": "network_out_skb"}
+"""What counts whole skbs where the kernel refuses what counts segments (before v5.7)."""
+INSTEAD: Final = {**PLAIN, DROPS_BTF: DROPS_TRACEPOINT}
+"""The worse of two programs that see the same, by the better."""
+COMPILED: Final = Mode(
+    "bcc",
+    (
+        *map(Program, PLAIN.values()),
+        *(Program(name, _SEGMENTS) for name in PLAIN),
+        *_SOCKETS,
+    ),
+    ("cap:bpf", "cap:net_admin", "bcc", "cgroup2"),
+    (
+        "network.interface.name",
+        "obi.network.drops",
+        "obi.network.dns.duration",
+        "obi.network.dns.anomalies",
+        "network.trace",
+        "the cgroup where the memory controller is a v1 one; the start of a process",
+    ),
+)
+"""Owners are kept by the cookie of a socket: a listener's owner stands in for what is accepted."""

@@ -3,8 +3,8 @@
 #ifndef OBI_NETWORK_COUNT_H
 #define OBI_NETWORK_COUNT_H
 
+#include "network_listeners.h"
 #include "network_maps.h"
-#include "network_owner.h"
 #include "network_packet.h"
 
 /* The row of `key`, which begins at zero; 0: the map is full. */
@@ -124,10 +124,12 @@ static __always_inline void network_count(const struct network_packet *packet,
 	key.transport = packet->transport;
 	key.direction = packet->direction;
 	key.malformed = packet->malformed;
+#ifndef OBI_BCC /* there the network namespace is not known, which a number needs to become a name */
 	if (network_by_interface) {
 		key.ifindex = packet->ifindex;
 		key.netns = socket ? socket->netns : 0;
 	}
+#endif
 	network_show(packet, socket, weight);
 	if (((network_by_address || network_by_port) &&
 	     network_add_conversation(packet, socket, &key, weight)) ||

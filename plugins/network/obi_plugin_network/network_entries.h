@@ -29,7 +29,7 @@ static __always_inline void network_seen(struct __sk_buff *ctx, u32 l3, u8 direc
 	/* What an interface receives may still have the sender's socket, from the other end of a veth pair. */
 	if (!at_interface || direction == NETWORK_TRANSMIT)
 		socket = network_socket_of(ctx);
-	network_parse(ctx, l3, direction, &packet);
+	network_parse(ctx, l3, direction, true, &packet);
 	network_track(&packet, socket);
 	network_print(&packet, socket);
 	weight = obi_sample(OBI_LIVE_GET(u32, network_sample_every));
@@ -52,6 +52,19 @@ SEC("cgroup_skb/egress")
 int network_out(struct __sk_buff *ctx)
 {
 	network_seen(ctx, 0, NETWORK_TRANSMIT, false);
+	return 1;
+}
+
+/* For kernels whose context does not tell of segments: through BCC, where network_in and network_out are refused. */
+SEC("cgroup_skb/ingress")
+int network_in_skb(struct __sk_buff *ctx)
+{
+	return 1;
+}
+
+SEC("cgroup_skb/egress")
+int network_out_skb(struct __sk_buff *ctx)
+{
 	return 1;
 }
 

@@ -46,6 +46,22 @@ struct {
 /* Who accepted, by socket cookie, until the socket's next packet takes it. */
 OBI_LRU_HASH(network_accepted, u64, struct obi_owner, 4096);
 
+/* Without socket storage (mode bcc): what a socket's storage would hold, by its cookie. */
+OBI_LRU_HASH(network_owners, u64, struct network_socket, 16384);
+
+struct network_opening_key {
+	u8 local[16];
+	u8 peer[16];
+	u16 local_port;
+	u16 peer_port;
+	u8 _pad[4];
+};
+
+_Static_assert(sizeof(struct network_opening_key) == 40, "no hole that would be part of a key");
+
+/* There too: the cookie of the listener that a SYN was for, until the connection's own socket is met. */
+OBI_LRU_HASH(network_opening, struct network_opening_key, u64, 4096);
+
 struct network_sums {
 	u64 packets; /* segments */
 	u64 bytes; /* L3 bytes as on the wire */

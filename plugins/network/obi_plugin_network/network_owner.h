@@ -9,36 +9,8 @@
 #ifndef OBI_NETWORK_OWNER_H
 #define OBI_NETWORK_OWNER_H
 
+#include "network_listeners.h"
 #include "network_maps.h"
-
-/* Ports that somebody on this node listens on, with the pass of network_alive that found so. */
-struct network_listener_key {
-	u16 port;
-	u8 transport;
-	u8 _pad;
-};
-
-OBI_LRU_HASH(network_listeners, struct network_listener_key, u32, 4096);
-
-/* Grows by one with each pass. */
-OBI_LIVE(u32, network_pass);
-
-static __always_inline void network_listens(u8 transport, u16 port)
-{
-	struct network_listener_key key = { .port = port, .transport = transport };
-	u32 pass = OBI_LIVE_GET(u32, network_pass);
-
-	OBI_UPDATE(network_listeners, &key, &pass);
-}
-
-static __always_inline bool network_listened(u8 transport, u16 port)
-{
-	struct network_listener_key key = { .port = port, .transport = transport };
-	u32 *pass = OBI_LOOKUP(network_listeners, &key);
-
-	/* A pass may be under way: the one before counts too. */
-	return pass && OBI_LIVE_GET(u32, network_pass) - *pass <= 1;
-}
 
 /* After so many packets without an owner found, only every power of two looks again. */
 #define NETWORK_EAGER 1024

@@ -62,8 +62,6 @@ struct network_packet {
 
 _Static_assert(sizeof(struct network_packet) == 88, "no hole that a copy would leak");
 
-#ifndef OBI_BCC
 #include "network_parse.h"
-#endif
 
 #endif /* OBI_NETWORK_PACKET_H */

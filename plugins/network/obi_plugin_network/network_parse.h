@@ -48,12 +48,21 @@ struct network_ports {
 static __always_inline const void *network_at(struct __sk_buff *ctx, u32 offset, void *buffer,
 					      u32 size)
 {
+#ifdef OBI_BCC
+	/* Nothing is in place at a socket before v4.20. */
+	const void *copied = bpf_skb_load_bytes(ctx, offset, buffer, size) ? 0 : buffer;
+
+	/* Have the pointer itself looked at, not what it came of: the verifier would not see that the two go together. */
+	asm volatile("" : "+r"(copied));
+	return copied;
+#else
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
 
 	if (offset < 256 && data + offset + size <= end)
 		return data + offset;
 	return bpf_skb_load_bytes(ctx, offset, buffer, size) ? 0 : buffer;
+#endif
 }
 
 static __always_inline void network_map_v4(u8 *address, __be32 v4)
@@ -160,7 +169,7 @@ static __always_inline bool network_parse_v4(struct __sk_buff *ctx, const struct
 	total = bpf_ntohs(ip->total);
 	/* A total of 0 is a segmented packet beyond 64 KiB. */
 	if (header < sizeof(*ip) || header > packet->length || total > packet->length ||
-	    (total ? total < header : !ctx->gso_size))
+	    (total ? total < header : packet->length <= 0xffff))
 		return false;
 	packet->l4 = packet->l3 + header;
 	fragment = bpf_ntohs(ip->fragment);
@@ -216,6 +225,7 @@ static __always_inline bool network_parse_v6(struct __sk_buff *ctx, struct netwo
 	packet->l4 = packet->l3 + sizeof(*ip);
 	if (bpf_ntohs(ip->payload) + sizeof(*ip) > packet->length)
 		return false;
+	OBI_UNROLL
 	for (int i = 0; i < NETWORK_EXTENSIONS; i++) {
 		passed = network_extension(ctx, packet);
 		if (passed <= 0 || packet->fragment == NETWORK_LATER_FRAGMENT)
@@ -241,9 +251,12 @@ static __always_inline void network_segments(struct __sk_buff *ctx, struct netwo
 	packet->wire_bytes += (u64)(segments - 1) * headers;
 }
 
-/* Fill in `packet`, which is zero. `l3`: bytes of link header before the network header. */
+/*
+ * Fill in `packet`, which is zero. `l3`: bytes of link header before the network header. `segmented`, a constant: the context tells of
+ * segments, as it does since v5.7.
+ */
 static __always_inline void network_parse(struct __sk_buff *ctx, u32 l3, u8 direction,
-					  struct network_packet *packet)
+					  bool segmented, struct network_packet *packet)
 {
 	struct network_ipv4 buffer;
 	const struct network_ipv4 *ip = network_at(ctx, l3, &buffer, sizeof(buffer));
@@ -263,7 +276,7 @@ static __always_inline void network_parse(struct __sk_buff *ctx, u32 l3, u8 dire
 	packet->malformed = !sound && (ctx->protocol == bpf_htons(OBI_ETH_P_IP) ||
 				       ctx->protocol == bpf_htons(OBI_ETH_P_IPV6));
 	packet->wire_bytes = packet->length;
-	if (ctx->gso_size)
+	if (segmented && ctx->gso_size)
 		network_segments(ctx, packet);
 }
 

@@ -41,7 +41,7 @@ class NetworkProbe(Probe):
         DNS_ANOMALIES,
     )
     views: ClassVar[tuple[View, ...]] = (PROCESSES_VIEW,)
-    modes: ClassVar[tuple[Mode, ...]] = (modes.INTERFACES, modes.SOCKETS, NETLINK)
+    modes: ClassVar[tuple[Mode, ...]] = (modes.INTERFACES, modes.SOCKETS, modes.COMPILED, NETLINK)
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__(settings)
@@ -69,23 +69,20 @@ class NetworkProbe(Probe):
     def attach(self, mode: Mode) -> None:
         """Attach every program of the mode, then take in the sockets that exist.
 
-        Of the two programs that see drops the tracepoint's stays attached only where the other is refused; never are both, or
-        drops would count twice.
+        Of two programs that see the same the worse stays attached only where the better is refused; never are both, or what
+        they see would count twice.
         """
         if self._without_bpf is not None:
             return
         for name, port in zip(("network_min_port", "network_max_port"), local_ports(), strict=True):
             self.bpf.tune(name, port)
-        late = (*modes.AT_INTERFACES.values(), modes.DROPS_BTF)
         names = [program.name for program in self.chosen(mode).programs]
+        instead = {better: other for better, other in modes.INSTEAD.items() if better in names and other in names}
         for name in names:
-            if name not in late:
+            if name not in (*modes.AT_INTERFACES.values(), *instead):
                 self.bpf.attach(name)
-        if modes.DROPS_BTF in names and self.runs(modes.DROPS_BTF):
-            self.bpf.detach(modes.DROPS_TRACEPOINT)
-            self.bpf.attach(modes.DROPS_BTF)
-            if modes.DROPS_BTF in self.bpf.refused:
-                self.bpf.attach(modes.DROPS_TRACEPOINT)
+        for better, other in instead.items():
+            self._prefer(better, other)
         if mode.name == modes.INTERFACES.name:
             self._chosen = Chosen(self._own.interfaces, modes.AT_INTERFACES)
             self._chosen.begin(self.bpf)
@@ -112,6 +109,13 @@ class NetworkProbe(Probe):
             yield from records.process_rows(self.bpf.rows("network_processes"))
         yield from readers.losses(self.bpf.rows("network_lost"))
         yield from accounts(self.bpf.rows("network_account"))
+
+    def _prefer(self, better: str, other: str) -> None:
+        if self.runs(better):
+            self.bpf.detach(other)
+            self.bpf.attach(better)
+            if better in self.bpf.refused:
+                self.bpf.attach(other)
 
     def _look_at_sockets(self) -> None:
         if modes.ALIVE not in self.bpf.refused:

@@ -105,7 +105,10 @@ class NetworkSettings(ProbeSettings):
     max_listeners: Annotated[int, Entries("network_listeners"), Field(ge=64, le=65_536)] = Field(
         4_096, description="Listening ports remembered, to know which end of a conversation is the server."
     )
-    max_accepted: Annotated[int, Entries("network_accepted"), Field(ge=64, le=262_144)] = Field(
+    max_owners: Annotated[int, Entries("network_owners"), Field(ge=64, le=1_048_576)] = Field(
+        16_384, description="Sockets whose owner is remembered where they cannot keep it themselves: in mode `bcc` alone."
+    )
+    max_accepted: Annotated[int, Entries("network_accepted"), Entries("network_opening"), Field(ge=64, le=262_144)] = Field(
         4_096, description="Accepted connections whose owner is remembered until their next packet."
     )
     max_drops: Annotated[int, Entries("network_drops"), Field(ge=16, le=65_536)] = Field(

@@ -208,7 +208,7 @@ def test_the_ports_of_clients_are_the_nodes_own(tmp_path):
 
 
 def test_the_mode_at_interfaces_is_tried_only_where_some_are_chosen():
-    assert [mode.name for mode in NetworkProbe.modes_for(NetworkSettings())] == ["cgroup_skb", "netlink"]
+    assert [mode.name for mode in NetworkProbe.modes_for(NetworkSettings())] == ["cgroup_skb", "bcc", "netlink"]
     assert NetworkProbe.modes_for(NetworkSettings(interfaces=("eth0",)))[0].name == "tc"
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from obi_core import Account, Mode, ProbeSettings
 from obi_core.testing.live import attached, this_host
+from obi_core.testing.modes import in_modes_with_bpf
 from obi_core.testing.seen import Seen
 from obi_plugin_syscall.probe import SyscallProbe
 from obi_plugin_syscall.settings import SyscallSettings
@@ -70,10 +71,8 @@ def workload(tmp_path_factory: pytest.TempPathFactory) -> Workload:
     return Workload(program)
 
 
-@pytest.fixture(params=SyscallProbe.modes, ids=lambda mode: mode.name)
-def mode(request: pytest.FixtureRequest) -> Mode:
-    chosen: Mode = request.param
-    return chosen
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    in_modes_with_bpf(metafunc, SyscallProbe)
 
 
 @pytest.fixture

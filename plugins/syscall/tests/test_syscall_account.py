@@ -51,6 +51,7 @@ def stopped(probe):
     return seen, became, next(count for name, count in runs.items() if name.startswith("syscall_exit"))
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("owners", [1024, 16], ids=["room for all", "room for 16 owners"])
 def test_what_is_kept_and_what_is_lost_are_the_runs_of_the_program(start, workload, unique, statistics, owners):
     probe = start(latency=False, errors=False, exits=False, max_owners=owners)

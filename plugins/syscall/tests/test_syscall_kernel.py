@@ -16,6 +16,7 @@ PIPE = 4096
 """Bytes that the workload's pipe takes before it is full."""
 
 
+@pytest.mark.compiled
 def test_calls_errors_and_latencies_are_counted_exactly(start, workload, unique, counted):
     probe, name = start(calls=("openat", "getppid", "write")), unique("obimix")
     workload.run(name, "mix", 1009, 997, 499)
@@ -50,6 +51,7 @@ def test_a_call_that_the_settings_do_not_name_counts_as_other_without_latency(st
     assert mine.durations("_OTHER") == 0
 
 
+@pytest.mark.compiled
 @pytest.mark.kernel(needs=("cmd:strace",))
 def test_every_call_and_error_of_a_program_is_what_strace_counts(start, workload, unique, counted, tmp_path):
     name = unique("obistr")
@@ -71,6 +73,7 @@ def test_every_call_and_error_of_a_program_is_what_strace_counts(start, workload
     assert {call: sum(mine.errors(call).values()) for call in mine.calls if mine.errors(call)} == errors
 
 
+@pytest.mark.compiled
 def test_a_fork_is_one_call_though_it_returns_twice_and_exits_are_counted(start, workload, unique, counted):
     probe, name = start(), unique("obifrk")
     workload.run(name, "forks", 31)
@@ -82,6 +85,7 @@ def test_a_fork_is_one_call_though_it_returns_twice_and_exits_are_counted(start,
     assert calls["exit_group"] == 32
 
 
+@pytest.mark.compiled
 def test_threads_that_end_by_themselves_count_one_exit_each(start, workload, unique, counted):
     probe, name = start(), unique("obithr")
     workload.run(name, "threads", 41)
@@ -104,6 +108,7 @@ def test_32_bit_calls_count_under_their_own_names(start, workload, unique, count
     assert mine.durations("close") == 37
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("end", ["kill", "exit", "exec"])
 def test_threads_that_end_in_mid_call_leave_nothing_behind(start, workload, unique, counted, mode, end):
     probe, name = start(calls=("read", "execve", "exit_group")), unique("obistk")
@@ -147,6 +152,7 @@ def test_a_quantile_brackets_a_known_delay(start, workload, unique, counted):
     assert 0.020 <= p99 <= longest
 
 
+@pytest.mark.compiled
 def test_blocking_calls_count_but_have_latencies_only_if_asked_for(start, workload, unique, counted):
     name, asked = unique("obislp"), unique("obiblk")
     probe = start()

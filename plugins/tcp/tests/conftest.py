@@ -9,6 +9,7 @@ import pytest
 
 from obi_core import Mode
 from obi_core.testing.live import attached
+from obi_core.testing.modes import in_modes_with_bpf
 from obi_core.testing.netns import PrivateNetwork, private_network
 from obi_plugin_tcp.probe import TcpProbe
 from obi_plugin_tcp.settings import TcpSettings
@@ -20,10 +21,8 @@ def network() -> Iterator[PrivateNetwork]:
         yield made
 
 
-@pytest.fixture(params=[mode for mode in TcpProbe.modes if mode.programs], ids=lambda mode: mode.name)
-def mode(request: pytest.FixtureRequest) -> Mode:
-    chosen: Mode = request.param
-    return chosen
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    in_modes_with_bpf(metafunc, TcpProbe)
 
 
 @pytest.fixture

@@ -47,6 +47,25 @@ def test_each_outcome_is_counted_exactly_at_both_ends(start, network, unique, ki
     assert seen.durations("obi.tcp.connection.duration", server_name) == 23
 
 
+@pytest.mark.compiled(only=True)
+@pytest.mark.parametrize("kind", ["4", "6"], ids=["ipv4", "ipv6"])
+def test_connects_are_counted_exactly_at_both_ends_though_without_the_cause_of_a_failure(start, network, unique, kind):
+    probe = start()
+    server_name, client_name = unique("obiserve"), unique("obiclnt")
+    server = network.start("serve", server_name, kind, 23, 1000, 77)
+    network.run("connect", client_name, kind, server.line(), 23, 1000, 77)
+    server.finish()
+    network.run("refused", client_name, kind, 7)
+    network.run("timed-out", client_name, kind, 5)
+
+    seen = Seen.of(probe)
+
+    assert outcomes(seen, client_name, "client") == {"": 23, "_OTHER": 12}
+    assert outcomes(seen, server_name, "server") == {"": 23}
+    assert seen.durations("obi.tcp.handshake.duration", client_name) >= 23
+    assert seen.durations("obi.tcp.connection.duration", server_name) == 23
+
+
 def test_a_connection_belongs_to_the_process_that_accepted_it_not_to_the_listener(start, network, unique):
     probe = start()
     listener, worker, client = unique("obilist"), unique("obiwork"), unique("obiclnt")
@@ -61,6 +80,7 @@ def test_a_connection_belongs_to_the_process_that_accepted_it_not_to_the_listene
     assert not outcomes(seen, listener, "server")
 
 
+@pytest.mark.compiled
 def test_a_connection_that_nobody_accepted_belongs_to_the_listener(start, network, unique):
     probe = start()
     listener, client = unique("obilist"), unique("obiclnt")
@@ -72,6 +92,7 @@ def test_a_connection_that_nobody_accepted_belongs_to_the_listener(start, networ
     assert outcomes(seen, listener, "server") == {"": 3}
 
 
+@pytest.mark.compiled
 def test_a_connection_that_ends_by_reset_was_a_success_and_has_a_lifetime(start, network, unique):
     probe = start()
     name = unique("obireset")
@@ -176,6 +197,7 @@ def test_an_owner_is_a_process_by_pid_and_start_and_a_cgroup_by_id(start, networ
         group.rmdir()
 
 
+@pytest.mark.compiled
 def test_connections_by_state_follow_what_is_open(start, network, unique):
     probe = start()
 

@@ -236,6 +236,7 @@ def test_failed_connects_a_sample_of_connections_and_resets_are_told_one_by_one(
     assert len(seen.events(name, "obi.tcp.reset")) == 3 + 3 + 7
 
 
+@pytest.mark.compiled
 def test_a_slow_connect_is_told_and_a_quick_one_is_not(start, network, unique):
     quick, slow = unique("obiquik"), unique("obislow")
     probe = start(slow_connect_s=60, span_every=0, events_per_s=10_000)
