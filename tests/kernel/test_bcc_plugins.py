@@ -80,34 +80,6 @@ def test_with_btf_hidden_the_mode_of_bcc_keeps_the_contract(name):
     assert "skipped" not in done.stdout
 
 
-TCP = """
-import json, os, socket, subprocess, sys
-from obi_core.host import Host
-from obi_core.kernel.loaders import NodeLoader
-from obi_core.kernel.node import node_constants
-from obi_core.runtime.attempt import begin
-from obi_plugin_tcp.probe import TcpProbe
-
-host, name = Host(), sys.argv[1]
-mode = next(mode for mode in TcpProbe.modes if mode.name == sys.argv[2])
-open("/proc/self/comm", "w").write(name)
-probe = TcpProbe(TcpProbe.settings_type())
-done = begin(probe, mode, NodeLoader(host, node_constants(host)), host)
-assert done.ok, done
-with socket.create_server(("127.0.0.1", 0)) as server:
-    for _ in range(23):
-        with socket.create_connection(server.getsockname()) as client:
-            server.accept()[0].close()
-counts = {}
-for seen in probe.collect():
-    if getattr(seen, "owner", None) and seen.owner.comm == name and seen.instrument.name == "obi.tcp.connects":
-        key = f"{seen.attributes['network.tcp.handshake.role']} {seen.attributes.get('error.type', '')}".strip()
-        counts[key] = counts.get(key, 0) + seen.value
-probe.detach()
-print(json.dumps([host.btf() is not None, counts]))
-"""
-
-
 @pytest.mark.timeout(90)
 def test_an_agent_without_btf_runs_its_probes_in_their_next_modes_within_200_mb():
     ports = {"OBI_HTTP__LISTEN": "127.0.0.1:38080", "OBI_METRICS__LISTEN": "127.0.0.1:39090", "OBI_AGENT__VIEW": "off"}
@@ -140,9 +112,28 @@ def running(port):
     return {name: probe["mode"] for name, probe in json.load(answer)["probes"].items()}
 
 
-@pytest.mark.parametrize(("mode", "prefix"), [("tp_btf", ()), ("bcc", HIDE)], ids=["co-re", "bcc-without-btf"])
-def test_tcp_counts_one_workload_alike_through_both_loaders(mode, prefix):
-    command = [*prefix, sys.executable, "-c", TCP, f"alike{mode[:3]}", mode]
+ALIKE = {
+    "tcp": ("tp_btf", {"connects": {"client": 23, "server": 23}, "lifetimes": 46}),
+    "network": (
+        "cgroup_skb",
+        {"packets": {"transmit": 23, "receive": 23}, "bytes": {"transmit": 23 * 38, "receive": 23 * 38}},
+    ),
+    "syscall": ("tp_btf", {"getppid": {"": 997}, "rmdir": {"": 37}, "durations": 997}),
+    "limits": ("tp_btf", {"exhaustion": {"file_descriptors": 13}}),
+}
+"""By probe: its best mode, and what both count of the workload in alike.py."""
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["co-re", "bcc-without-btf"])
+@pytest.mark.parametrize("name", ALIKE)
+def test_one_workload_counts_alike_through_both_loaders(name, hidden):
+    best, counts = ALIKE[name]
+    command = [*(HIDE if hidden else ()), sys.executable, str(Path(__file__).with_name("alike.py"))]
+    command += [name, "bcc" if hidden else best, f"alike{name[:3]}{os.getpid() % 100000}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [mode == "tp_btf", {"client": 23, "server": 23}]
+    assert json.loads(done.stdout) == {"btf": not hidden, "counts": counts}
+
+
+def test_every_built_in_probe_has_a_mode_that_is_compiled_here_and_a_workload():
+    assert set(ALIKE) == set(with_bcc()) == set(PLUGINS)

@@ -1,6 +1,6 @@
 """`make kernels`: every kernel of the matrix and this machine's, one after the other, as a table.
 
-`python tests/kernels [--quick] [--only SERIES,…] [--no-host] [--write]`
+`python tests/kernels [--only SERIES,…] [--no-host] [--quick | --full] [--results DIRECTORY] [--write]`
 """
 
 import argparse
@@ -19,60 +19,68 @@ from obi_core.host import Host
 
 ROOT = Path(__file__).parents[2]
 BUILT_IN = ("network", "syscall", "tcp", "limits")
+HERE = "host"
 
 
-def host(results, chosen):
+def host(results, words):
     """The same on this machine, without a guest."""
     (results / "release").write_text(Host().release())
     with (results / "doctor.json").open("w") as document:
         subprocess.run([sys.executable, "-m", "obi_core", "doctor", "--json"], cwd=ROOT, stdout=document, check=False)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-m",
-        "kernel and not vm",
-        f"--junit-xml={results / 'junit.xml'}",
-        *chosen,
-    ]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "kernel and not vm", f"--junit-xml={results / 'junit.xml'}", *words]
     environ = {**os.environ, "OBI_DOCTOR": str(results / "doctor.json")}
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
     return guests.outcome(results, done.stdout)
 
 
+def run(series, results, chosen):
+    """Test one kernel, unless its results are there already."""
+    if (results / "junit.xml").is_file():
+        return guests.outcome(results)
+    results.mkdir(parents=True, exist_ok=True)
+    if series == HERE:
+        return host(results, ["-k", chosen, "plugins"] if chosen else ["plugins"])
+    kernel = next(kernel for kernel in guests.KERNELS if kernel.series == series)
+    return guests.boot(kernel, results, f"-k '{chosen}' plugins" if chosen else "plugins")
+
+
+def report(series, outcome):
+    """Say what failed."""
+    for name, message in outcome.failed.items():
+        sys.stderr.write(f"{series}: {name}: {message[:2000]}\n")
+    if not outcome.passed:
+        sys.stderr.write(f"{series}: nothing passed:\n{outcome.console}\n")
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true", help="a selection of the tests, as make test takes it")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--quick", action="store_const", const=guests.QUICK, dest="chosen", help="what make test takes")
+    form.add_argument("--full", action="store_const", const=guests.ALL, dest="chosen", help="every test of the plugins")
     parser.add_argument("--only", default="", help="series, with commas")
     parser.add_argument("--no-host", action="store_true", help="without this machine's own kernel")
+    parser.add_argument(
+        "--results", type=Path, help="directory that keeps what each run left; a kernel found there is not run"
+    )
     parser.add_argument("--write", action="store_true", help="write docs/kernels.md")
+    parser.set_defaults(chosen=guests.MATRIX)
     arguments = parser.parse_args()
     installed = {entry.name for entry in entry_points(group="obi.plugins")}
     plugins = [name for name in BUILT_IN if name in installed]
-    wanted = [kernel for kernel in guests.KERNELS if not arguments.only or kernel.series in arguments.only.split(",")]
+    only = arguments.only.split(",") if arguments.only else [*(kernel.series for kernel in guests.KERNELS), HERE]
+    wanted = [series for series in only if not (arguments.no_host and series == HERE)]
     all_rows, bad = [], 0
     with tempfile.TemporaryDirectory(prefix="obi-kernels-") as folder:
-        runs = [(kernel.series, lambda path, kernel=kernel: guests.boot(kernel, path, guest_words)) for kernel in wanted]
-        guest_words = f"-k '{guests.QUICK}' plugins" if arguments.quick else "plugins"
-        if not arguments.no_host:
-            words = ["-k", guests.QUICK, "plugins"] if arguments.quick else ["plugins"]
-            runs.append(("host", lambda path: host(path, words)))
-        for series, run in runs:
-            results = Path(folder, series)
-            results.mkdir()
+        for series in wanted:
             try:
-                outcome = run(results)
+                outcome = run(series, (arguments.results or Path(folder)) / series, arguments.chosen)
             except guests.LackError as lack:
                 all_rows += [(series, name, "", "", "", f"not run: {lack}") for name in plugins]
                 bad += 1
                 continue
             bad += len(outcome.failed) + (not outcome.passed)
             all_rows += table.rows(outcome.release or series, outcome, plugins)
-            for name, message in outcome.failed.items():
-                sys.stderr.write(f"{series}: {name}: {message[:2000]}\n")
-            if not outcome.passed:
-                sys.stderr.write(f"{series}: nothing passed:\n{outcome.console}\n")
+            report(series, outcome)
             with contextlib.suppress(BrokenPipeError):
                 sys.stdout.write("\n".join(" | ".join(row) for row in all_rows[-len(plugins) :]) + "\n")
                 sys.stdout.flush()
