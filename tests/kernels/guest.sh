@@ -27,11 +27,11 @@ mount --bind "$results" "$host$results"
 # The compiler's libraries, once: read by pages from the host they would cost the first mode that compiles its deadline.
 chroot "$host" sh -c 'cat /usr/lib/*/libbcc.so.* /usr/lib/*/libLLVM-14.so.1 /usr/lib/*/libclang-cpp.so.14 >/dev/null' 2>/dev/null || true
 
-export OBI_PATIENCE=6 OBI_BCC_DEADLINE_S=100
 # What may be left out of pytest is left out, for emulation is slow. The host waits; should it be gone, `timeout` ends this.
 export TMPDIR=$scratch HOME=$scratch OBI_KERNEL=${OBI_KERNEL:-require} PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
+export OBI_PATIENCE=6 OBI_BCC_DEADLINE_S=100
 chroot "$host" env --chdir="$tree" OBI_AGENT__STEP_DEADLINE_S=120 "$python" -m obi_core doctor --json >"$results/doctor.json" || true
-export OBI_DOCTOR=$results/doctor.json
+export OBI_DOCTOR=$results/doctor.json PYTHONPATH=$tree/tests/kernels
 chroot "$host" env --chdir="$tree" timeout --kill-after=10 "$seconds" \
-	"$python" -m pytest -p obi -p timeout -p no:cacheprovider --color=no --verbose --timeout="$seconds" \
+	"$python" -m pytest -p obi -p timeout -p loudly -p no:cacheprovider --color=no --verbose --timeout="$seconds" \
 	-m 'kernel and not vm' --junit-xml="$results/junit.xml" "$@"

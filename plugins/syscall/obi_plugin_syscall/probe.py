@@ -58,7 +58,11 @@ class SyscallProbe(Probe):
             "bcc",
             _AT_TRACEPOINTS,
             ("cap:bpf", "cap:perfmon", "bcc", "tracefs"),
-            loses=(*_NO_ROOM, "the cgroup where the memory controller is a v1 one; the start of a process"),
+            loses=(
+                *_NO_ROOM,
+                "obi.syscall.calls: the names of calls of 32-bit programs (they count under the 64-bit call of that number)",
+                "the cgroup where the memory controller is a v1 one; the start of a process",
+            ),
         ),
     )
 
