@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ _MOST_DESCRIPTORS: Final = 253
 """SCM_MAX_FD: so many go with one message."""
 _REPLY_BYTES: Final = 1 << 17
 _TAIL_BYTES: Final = 1 << 16
+_TURN: Final = threading.Lock()
+"""One child at a time, whichever probe asks: each takes 100 MB while it compiles, and the node's limit is for all."""
 _LOG: Final = logging.getLogger("obi.bcc")
 
 
@@ -70,7 +73,7 @@ def run_child(
         for program in programs
     ]
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, _memory_file() as asking, _memory_file() as said:
+    with _TURN, ours, _memory_file() as asking, _memory_file() as said:
         with theirs:
             asking.write(json.dumps({**request, "programs": asked}).encode())
             asking.seek(0)
