@@ -15,7 +15,7 @@ test: ## run the tests (ARGS="tests/unit -k name"; OBI_KERNEL=off|auto|require)
 	@tools/setup run test
 	@.venv/bin/python -m pytest $(ARGS)
 
-kernels: ## boot each Debian kernel of the matrix, run the probes' tests there, and write docs/kernels.md (takes an hour)
+kernels: ## boot each Debian kernel of the matrix, run the probes' tests there, and write docs/kernels.md (an hour; ARGS="--full" is more, "--quick --only 6.1" less)
 	@tools/setup run test
 	@.venv/bin/python tests/kernels --write $(ARGS)
 
