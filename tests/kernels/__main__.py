@@ -41,7 +41,7 @@ def run(series, results, chosen):
     if series == HERE:
         return host(results, ["-k", chosen, "plugins"] if chosen else ["plugins"])
     kernel = next(kernel for kernel in guests.KERNELS if kernel.series == series)
-    return guests.boot(kernel, results, f"-k '{chosen}' plugins" if chosen else "plugins")
+    return guests.boot(kernel, results, chosen, examined=True)
 
 
 def report(series, outcome):

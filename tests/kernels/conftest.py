@@ -25,9 +25,11 @@ def boot(tmp_path_factory, pytestconfig):
             # Asked for by name; continuous integration asks for `require`.
             pytest.skip("kernel tests are off (OBI_KERNEL=off)")
         if kernel not in outcomes:
-            chosen = "plugins" if os.environ.get("OBI_GUEST") == "full" else f"-k '{guests.QUICK}' plugins"
+            full = os.environ.get("OBI_GUEST") == "full"
             try:
-                outcomes[kernel] = guests.boot(kernel, tmp_path_factory.mktemp("guest"), chosen)
+                outcomes[kernel] = guests.boot(
+                    kernel, tmp_path_factory.mktemp("guest"), guests.ALL if full else guests.QUICK, examined=full
+                )
             except guests.LackError as lack:
                 if plugin.policy() == "require":
                     pytest.fail(f"{lack} (OBI_KERNEL=require)", pytrace=False)

@@ -108,19 +108,21 @@ class Outcome:
     """The last lines that it printed."""
 
 
-def boot(kernel, results, chosen):
+def boot(kernel, results, chosen, *, examined):
     """Run the plugins' kernel tests on a kernel.
 
     Args:
         kernel: A row of `KERNELS`.
         results: Folder for what the guest leaves behind, and its console.
-        chosen: Arguments for pytest.
+        chosen: Expression for pytest's `-k`; empty: all.
+        examined: Whether the doctor looks at it first, which takes minutes; tests of modes that it refuses are left out.
 
     Raises:
         LackError: This machine cannot.
     """
     check_machine()
-    return outcome(results, _run(_image(kernel), results, chosen))
+    words = f"-k '{chosen}' plugins" if chosen else "plugins"
+    return outcome(results, _run(_image(kernel), results, f"{'yes' if examined else 'no'} {words}"))
 
 
 def check_machine():
