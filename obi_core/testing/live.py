@@ -42,7 +42,7 @@ def attached(probe: type[P], settings: ProbeSettings, mode: Mode) -> Iterator[P]
     try:
         made.load(NodeLoader(host, node_constants(host)), mode)
         made.attach(mode)
-        known = refused_programs(probe.name, mode.name)
+        known = refused_programs(probe.name)
         refused = [
             error
             for name, error in made.bpf.refused.items()

@@ -87,12 +87,15 @@ def refused_here(item: pytest.Item, doctor: str) -> str:
     return ""
 
 
-def refused_programs(probe: str, mode: str) -> frozenset[str]:
-    """Optional programs that this kernel refuses, by what the doctor found there (`OBI_DOCTOR`); none if nobody asked it."""
+def refused_programs(probe: str) -> frozenset[str]:
+    """Optional programs that this kernel refuses, by what the doctor found there (`OBI_DOCTOR`); none if nobody asked it.
+
+    Not those that BCC leaves out (`no_btf`): they are another loader's to load.
+    """
     doctor = os.environ.get("OBI_DOCTOR")
     found = json.loads(Path(doctor).read_text())["probes"] if doctor else []
-    modes = [each for entry in found if entry["name"] == probe for each in entry["modes"] if each["name"] == mode]
-    return frozenset(refused["program"] for each in modes for refused in each["refused"])
+    modes = [mode for entry in found if entry["name"] == probe for mode in entry["modes"]]
+    return frozenset(refused["program"] for mode in modes for refused in mode["refused"] if refused["reason"] != "no_btf")
 
 
 def policy() -> str:

@@ -1,8 +1,10 @@
 """The marker `kernel` under each policy, in a pytest of its own."""
 
+import json
+
 import pytest
 
-from obi_core.testing.plugin import refused_here, version
+from obi_core.testing.plugin import patience, refused_here, refused_programs, version
 
 pytest_plugins = ("pytester",)
 
@@ -88,7 +90,6 @@ def test_releases_are_compared_as_numbers():
 
 
 def test_a_mode_that_the_doctor_saw_refused_is_left_out_with_its_code(tmp_path):
-    import json
     from types import SimpleNamespace
 
     from obi_core.model import Mode
@@ -105,3 +106,20 @@ def test_a_mode_that_the_doctor_saw_refused_is_left_out_with_its_code(tmp_path):
     assert refusal(Mode("plain")) == ""
     assert refusal(Mode("best"), "limits") == ""
     assert refusal("best") == ""
+
+
+def test_programs_that_the_doctor_saw_refused_are_no_failure_of_a_test(tmp_path, monkeypatch):
+    refused = [{"program": "tcp_seed", "reason": "load_refused"}, {"program": "tcp_rtt_ops", "reason": "no_btf"}]
+    document = {"probes": [{"name": "tcp", "modes": [{"name": "best", "refused": refused}]}]}
+    (tmp_path / "doctor.json").write_text(json.dumps(document))
+    assert refused_programs("tcp") == frozenset()
+    monkeypatch.setenv("OBI_DOCTOR", str(tmp_path / "doctor.json"))
+    assert refused_programs("tcp") == {"tcp_seed"}
+    assert refused_programs("limits") == frozenset()
+
+
+def test_patience_is_one_unless_asked_for(monkeypatch):
+    monkeypatch.delenv("OBI_PATIENCE", raising=False)
+    assert patience() == 1
+    monkeypatch.setenv("OBI_PATIENCE", "6")
+    assert patience() == 6

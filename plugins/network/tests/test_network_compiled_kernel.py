@@ -44,7 +44,9 @@ def test_datagrams_are_counted_exactly_though_no_kernel_struct_is_read(start, pa
 
 
 @pytest.mark.parametrize("kind", ["4", "6"], ids=["ipv4", "ipv6"])
-def test_without_offloads_tcp_equals_the_devices_though_accepted_sockets_have_new_cookies(start, veth, unique, kind):
+def test_without_offloads_tcp_equals_the_devices_though_accepted_sockets_have_new_cookies(
+    start, veth, unique, at_sockets, kind
+):
     probe, client, server = start(), unique("obiclnt"), unique("obiserve")
     running = veth.start("tcp", client, server, kind, "off", 1_000_000)
     told = json.loads(running.line())
@@ -52,7 +54,7 @@ def test_without_offloads_tcp_equals_the_devices_though_accepted_sockets_have_ne
 
     seen = Seen.of(probe)
 
-    for name, device in ((client, told["here"]), (server, told["there"])):
+    for name, device in ((client, told["here"]), (server, at_sockets(kind, told["there"]))):
         packets = seen.counts("obi.network.packets", name, by=DIRECTION)
         size = seen.counts("obi.network.io", name, by=DIRECTION)
         for way, prefix in (("receive", "rx"), ("transmit", "tx")):

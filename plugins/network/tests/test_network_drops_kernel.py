@@ -47,6 +47,12 @@ def drops(probe, comm=None):
     return found
 
 
+def named(reason):
+    """The reason as this kernel tells it: none does before v5.17."""
+    layout = Path("/sys/kernel/tracing/events/skb/kfree_skb/format").read_text()
+    return reason if " reason;" in layout else "not_specified"
+
+
 def told(network, *step):
     """Run a step and give what the kernel's own counters say of it."""
     running = network.start(*step)
@@ -86,7 +92,7 @@ def test_a_datagram_of_many_fragments_is_one_drop(probe, network, kind):
     after = drops(probe)
 
     assert counted == 23
-    assert +(after - before) == {("udp", "no_socket"): 23}
+    assert +(after - before) == {("udp", named("no_socket")): 23}
 
 
 @pytest.mark.parametrize("kind", ["4", "6"])
