@@ -82,6 +82,7 @@ def udp_peer(server: str, kind: str, offloads: str, size: str, count: str) -> No
 def echo(client: str, kind: str, size: str, count: str) -> None:
     """`count` echo requests of `size` bytes; the other end's kernel answers."""
     with joined(__file__, "idle_peer", offloads=False) as peer:
+        assert peer.line() == "counting"
         before = counters("obia")
         rename(client)
         protocol = socket.IPPROTO_ICMP if kind == "4" else socket.IPPROTO_ICMPV6
@@ -102,6 +103,7 @@ def idle_peer() -> None:
     """Be there."""
     join(offloads=False)
     before = counters("obib")
+    say("counting")
     sys.stdin.readline()
     say(json.dumps(since("obib", before)))
 
