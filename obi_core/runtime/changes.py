@@ -55,5 +55,5 @@ def sentence(status: Status) -> str:
         rest = f"; and {more} more, which obi doctor lists" if more > 0 else ""
         parts.append(f"; degraded, it loses: {'; '.join(status.loses[:_MOST_LOSSES])}{rest}")
     if status.sheds:
-        parts.append(f"; it is over its budget {status.over} and costs less now: {', '.join(status.sheds)}")
+        parts.append(f"; it costs less because of its budget {status.over}: {', '.join(status.sheds)}")
     return "".join(parts)

@@ -51,6 +51,8 @@ class Diary:
             "obi.probe.state": status.state.value,
             "obi.probe.reason": status.reason.value,
             "obi.probe.mode": status.mode,
+            "obi.probe.shed_level": len(status.sheds),
+            **({"obi.probe.budget": status.over} if status.sheds else {}),
         }
         failed = status.reason.value if status.state in _FAILED else ""
         self._note(

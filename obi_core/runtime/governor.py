@@ -1,7 +1,7 @@
 """Keeps every probe, and the agent as a whole, within their budgets. Turned by the agent's loop; never waits.
 
 It measures, decides, and leaves an order with the worker of the probe concerned: whatever touches a probe is done on the
-probe's own thread.
+probe's own thread, which tells each step as it tells every change of its status.
 """
 
 import logging
@@ -15,7 +15,7 @@ from obi_core.bus import Bus
 from obi_core.bus.own import Reading, own_metric
 from obi_core.host import Host
 from obi_core.kernel.runtime_stats import RuntimeStats
-from obi_core.model import Kind, LogEvent, Metric
+from obi_core.model import Kind, Metric
 from obi_core.runtime.costs import Budget, Cost
 from obi_core.runtime.footprint import memory_bytes, memory_limit
 from obi_core.runtime.meter import Measured, Meter, Stats
@@ -40,7 +40,6 @@ class Governor:
         cpus: CPUs of this node.
         series: Series kept, by probe.
         memory: Memory of the agent's process, and what the agent may use with all its maps; both bytes.
-        event: Takes what is to be told as a log event: probe, event.
         clock: Seconds, monotonic; the workers' too.
         process_s: CPU time of this process, s.
     """
@@ -54,16 +53,14 @@ class Governor:
         cpus: int,
         series: Callable[[], Mapping[str, int]],
         memory: Callable[[], tuple[int, int]],
-        event: Callable[[str, LogEvent], None],
         clock: Callable[[], float] = time.monotonic,
         process_s: Callable[[], float] = time.process_time,
     ) -> None:
         self._budgets, self._runners, self._stats, self._cpus = budgets, runners, stats, cpus
-        self._series, self._memory, self._event = series, memory, event
+        self._series, self._memory = series, memory
         self._clock, self._process_s = clock, process_s
         self._meter = Meter(stats, budgets.measure_s, clock)
         self._tracks: dict[str, Track] = {}
-        self._sheds: dict[str, tuple[str, ...]] = {}
         self._due = clock() + min(_FIRST_S, budgets.measure_every_s)
         self._process = (clock(), process_s())
         self._costs: Mapping[str, Cost] = {}
@@ -81,12 +78,10 @@ class Governor:
             cpus=os.cpu_count() or 1,
             series=bus.series,
             memory=lambda: (memory_bytes(host), memory_limit(host, budgets.memory)),
-            event=lambda _, event: bus.note(event),
         )
 
     def turn(self) -> None:
         """Do what is due; to be called about once a second."""
-        self._tell()
         if self._meter.busy:
             costs = self._meter.turn(tuple(self._runners))
             if costs is not None:
@@ -209,17 +204,3 @@ class Governor:
         else:
             costly = sorted(cost.programs, key=lambda program: -cost.programs[program])
             runner.order(Shed(budget, tuple(costly)))
-
-    def _tell(self) -> None:
-        """Tell of steps that workers have taken, as log events beside the status that they have told themselves."""
-        for runner in self._runners:
-            status = runner.status
-            before, now = self._sheds.get(runner.name, ()), status.sheds
-            if now == before:
-                continue
-            self._sheds[runner.name] = now
-            body = f"it costs less now: {now[-1]}" if len(now) > len(before) else f"it got back what it had left: {before[-1]}"
-            attributes: dict[str, str | int | float] = {"probe": runner.name, "level": len(now), "budget": status.over}
-            said = f"probe {runner.name}: {body}"
-            _log.info("%s; level %d", said, len(now))
-            self._event(runner.name, LogEvent("obi.probe.shed", time.time_ns(), said, attributes=attributes))

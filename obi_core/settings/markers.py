@@ -51,7 +51,10 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class OptIn:
-    """The field switches on an attribute of metrics, which multiplies their series: it is off again while the probe sheds."""
+    """The field switches on an attribute of metrics, or more of their series: it is off again while the probe sheds."""
+
+    off: bool | str = False
+    """Its value when it is off."""
 
 
 Marker = Constant | Live | Entries | Switch

@@ -74,15 +74,17 @@ class ProbeSettings(BaseModel):
 
     def opted_in(self) -> tuple[str, ...]:
         """Fields marked `OptIn` that are on."""
-        return tuple(
-            name
-            for name, field in type(self).model_fields.items()
-            if getattr(self, name) and any(isinstance(marker, OptIn) for marker in field.metadata)
-        )
+        return tuple(name for name, off in self._opt_ins().items() if getattr(self, name) != off)
 
     def without_opt_ins(self) -> Self:
         """These settings with every `OptIn` off."""
-        return self.model_copy(update=dict.fromkeys(self.opted_in(), False))
+        return self.model_copy(update=dict(self._opt_ins()))
+
+    @classmethod
+    def _opt_ins(cls) -> Mapping[str, bool | str]:
+        """Fields marked `OptIn`, with their value when they are off."""
+        fields = cls.model_fields.items()
+        return {name: marker.off for name, field in fields for marker in field.metadata if isinstance(marker, OptIn)}
 
     def differs_live_only(self, other: "ProbeSettings") -> bool:
         """Whether a loaded object can follow from these settings to `other`: only `Live` fields differ, and none is None."""

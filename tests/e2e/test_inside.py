@@ -33,6 +33,7 @@ def obi_register_probes():
 YIELD = 'yield Observation(THINGS, "row", 23, None, {"kind": "good"})'
 COLLECT = "    def collect(self):"
 LOAD = "    def load(self, loader, mode):\n        "
+COUNTED = 'obi_good_things_total{kind="good",obi_probe_mode="proc"} 23'
 OTHER_MODE = 'loader.load("obi_plugin_tcp", "tcp", MORE, LoadPlan({}, {}, {}))'
 
 BAD = {
@@ -131,7 +132,10 @@ def test_each_is_quarantined_with_its_reason_and_the_others_go_on(start_obi, plu
     assert wrong == {}
     assert (probes["good"]["state"], probes["good"]["reason"]) == ("attached", "ok")
     text = get(metrics, "/metrics")
-    assert 'obi_good_things_total{kind="good",obi_probe_mode="proc"} 23' in text
+    while COUNTED not in text and time.monotonic() < end:
+        time.sleep(0.1)
+        text = get(metrics, "/metrics")
+    assert COUNTED in text
     assert [name for name, bad in BAD.items() if bad[2] == "undeclared" and f"obi_{name}_things_total{{" in text] == []
     agent.send_signal(signal.SIGTERM)
     _, err = agent.communicate(timeout=20)

@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib
+import logging
 import os
 import platform
 import shutil
@@ -15,6 +16,7 @@ from obi_core.host import Host
 from obi_core.kernel.libbpf import LibbpfLoader
 from obi_core.kernel.runtime_stats import RuntimeStats
 from obi_core.model import ProbeState, Reason
+from obi_core.runtime.changes import level_of, sentence
 from obi_core.runtime.governor import Governor
 from obi_core.runtime.plan import Plan
 from obi_core.runtime.runner import Runner
@@ -84,7 +86,6 @@ class Node:
             cpus=os.cpu_count(),
             series=dict,
             memory=lambda: (0, 1 << 32),
-            event=lambda probe, event: self.told.append((probe, event)),
         )
         for runner in self.runners:
             runner.start()
@@ -95,7 +96,13 @@ class Node:
             return event.wait(min(seconds, 0.01))
 
         plan = Plan(probe, "", settings, loader, Host(), self.bus, 0.05, 30.0, 10.0, wait=soon, budgets=BUDGETS)
-        return Runner(plan, lambda _: None)
+        return Runner(plan, self._changed)
+
+    def _changed(self, status):
+        """What the log, the diary and the plugins are told of."""
+        level = len(status.sheds)
+        if level_of(status) > logging.DEBUG and level != ([0] + [told for _, told in self.told])[-1]:
+            self.told.append((status, level))
 
     def until(self, reached, *, calls=200):
         """Turn the governor, and make calls, until something is so."""
@@ -132,13 +139,13 @@ def test_an_expensive_probe_sheds_in_order_and_is_restored_while_its_neighbour_s
     node.until(lambda: node.greedy.status.sheds == tuple(SHED) and len(node.told) == len(SHED))
     status = node.greedy.status
     assert (status.state, status.reason, status.over) == (ProbeState.DETACHED, Reason.OVER_BUDGET, "kernel_cpu")
-    assert [event.attributes["level"] for _, event in node.told] == [1, 2, 3, 4, 5, 6], "one step at a time, each one told"
-    assert {(probe, event.name) for probe, event in node.told} == {("greedy", "obi.probe.shed")}
+    assert [level for _, level in node.told] == [1, 2, 3, 4, 5, 6], "one step at a time, each one told"
+    assert {told.probe for told, _ in node.told} == {"greedy"}
+    assert all(told.sheds[-1] in sentence(told) and level_of(told) == logging.WARNING for told, _ in node.told)
     assert node.governor.kernel_s()["greedy"] > 10 * node.governor.kernel_s()["modest"] > 0
 
     node.until(lambda: node.greedy.status.active and len(node.told) == 2 * len(SHED), calls=0)
-    levels = [event.attributes["level"] for _, event in node.told]
-    assert levels == [1, 2, 3, 4, 5, 6, 5, 4, 3, 2, 1, 0], "back in reverse"
+    assert [level for _, level in node.told] == [1, 2, 3, 4, 5, 6, 5, 4, 3, 2, 1, 0], "back in reverse"
     assert set(node.greedy._worker.probe.bpf.attached) == {"greedy_main", "greedy_more", "greedy_less"}
     assert node.greedy._worker.probe.settings.detail, "what was opted in to is there again"
 

@@ -94,6 +94,7 @@ def test_a_probe_without_an_object_remembers_its_settings():
 class YSettings(XSettings):
     port: Annotated[bool, Constant("y_port"), OptIn()] = False
     path: Annotated[bool, OptIn()] = True
+    ports: Annotated[str, OptIn("none")] = "none"
 
 
 def test_opt_in_attributes_are_known_and_can_be_left_out_together():
@@ -101,6 +102,8 @@ def test_opt_in_attributes_are_known_and_can_be_left_out_together():
     assert settings.opted_in() == ("port", "path")
     assert settings.without_opt_ins() == YSettings(port=False, path=False, every=4)
     assert YSettings(path=False).opted_in() == ()
+    assert YSettings(path=False, ports="all").opted_in() == ("ports",)
+    assert YSettings(ports="all").without_opt_ins() == YSettings(path=False)
 
 
 def test_a_probe_samples_where_a_factor_that_sheds_is_not_zero():

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator
 
-from obi_core import Constant, Entries, Live, LoadPlan, ProbeSettings, Switch
+from obi_core import Constant, Entries, Live, LoadPlan, OptIn, ProbeSettings, Switch
 from obi_plugin_limits.calls import CALL_PROGRAM, DEFAULT_CALLS, FORK_PROGRAM, WATCH_PROGRAM, program_of
 
 Resource = Literal["cpu", "memory", "processes", "pressure", "node"]
@@ -35,7 +35,7 @@ class LimitsSettings(ProbeSettings):
         Switch("limits_signal_raw"),
         Switch("limits_victim_tp"),
     ] = Field(True, description="Whether OOM kills are counted and told.")
-    victim_name: Annotated[bool, Constant("limits_victim_name")] = Field(
+    victim_name: Annotated[bool, Constant("limits_victim_name"), OptIn()] = Field(
         False, description="Whether obi.limits.oom_kills carries process.executable.name."
     )
     oom_events_per_s: Annotated[int, Live("limits_oom_rate"), Field(ge=0, le=10_000)] = Field(
@@ -82,7 +82,7 @@ class LimitsSettings(ProbeSettings):
         description="Listening sockets with the fullest queues that are told of where listen_port is true; otherwise the"
         " fullest alone is; 0: none is looked for.",
     )
-    listen_port: bool = Field(
+    listen_port: Annotated[bool, OptIn()] = Field(
         False, description="Whether the usage of listen queues carries server.port, one point for each that is not empty."
     )
 

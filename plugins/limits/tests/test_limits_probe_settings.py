@@ -210,3 +210,9 @@ def test_the_maps_of_the_defaults_are_small_and_the_smallest_sizes_load(start):
 
     assert usual < 4 << 20
     assert sum(each.memory_bytes for each in least) < 1 << 20
+
+
+def test_what_was_opted_in_to_is_off_while_the_probe_sheds_and_is_off_by_default():
+    opted = LimitsSettings(victim_name=True, listen_port=True)
+    assert opted.opted_in() == ("victim_name", "listen_port")
+    assert opted.without_opt_ins() == LimitsSettings()

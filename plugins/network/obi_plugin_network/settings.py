@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
-from obi_core import Constant, Entries, Live, LoadPlan, ProbeSettings, Seconds, Switch
+from obi_core import Constant, Entries, Live, LoadPlan, OptIn, ProbeSettings, Seconds, Switch
 
 _PORTS: Final = ("none", "server", "all")
 """`enum network_ports_kept` in network_maps.h."""
@@ -45,13 +45,13 @@ class NetworkSettings(ProbeSettings):
     loopback: Annotated[bool, Constant("network_loopback")] = Field(
         True, description="Whether packets over the loopback interface count."
     )
-    interface_name: Annotated[bool, Constant("network_by_interface")] = Field(
+    interface_name: Annotated[bool, Constant("network_by_interface"), OptIn()] = Field(
         False, description="Whether obi.network.packets and obi.network.io carry network.interface.name."
     )
-    conversation_addresses: Annotated[bool, Constant("network_by_address")] = Field(
+    conversation_addresses: Annotated[bool, Constant("network_by_address"), OptIn()] = Field(
         False, description="Whether conversations carry source.address and destination.address."
     )
-    conversation_ports: Literal["none", "server", "all"] = Field(
+    conversation_ports: Annotated[Literal["none", "server", "all"], OptIn("none")] = Field(
         "none", description="Ports that conversations carry: none, the server's (the client's is folded), or all."
     )
     trace: Annotated[Literal["off", "sampled"], BeforeValidator(_off)] = Field(
@@ -86,7 +86,7 @@ class NetworkSettings(ProbeSettings):
     dns_timeout_s: Annotated[Seconds, Live("network_dns_timeout_ns", scale=1_000_000_000)] = Field(
         5, description="A DNS question without an answer in so long is a timeout; an answer that comes later does not count."
     )
-    dns_names: Annotated[bool, Constant("network_dns_names")] = Field(
+    dns_names: Annotated[bool, Constant("network_dns_names"), OptIn()] = Field(
         False, description="Whether obi.network.dns.duration carries dns.question.name: the last 64 bytes, by whole labels."
     )
 

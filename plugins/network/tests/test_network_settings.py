@@ -134,3 +134,9 @@ def test_without_existing_sockets_older_than_the_probe_have_no_owner(start, pack
     held.finish()
 
     assert seen.counts("obi.network.packets", name, by=DIRECTION, network_transport="udp") == {}
+
+
+def test_what_was_opted_in_to_is_off_while_the_probe_sheds_and_is_off_by_default():
+    opted = NetworkSettings(interface_name=True, conversation_addresses=True, conversation_ports="server", dns_names=True)
+    assert opted.opted_in() == ("interface_name", "conversation_addresses", "conversation_ports", "dns_names")
+    assert opted.without_opt_ins() == NetworkSettings()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from obi_core import Constant, Entries, Live, ProbeSettings, Seconds, Switch
+from obi_core import Constant, Entries, Live, OptIn, ProbeSettings, Seconds, Switch
 
 
 def _words(value: object) -> object:
@@ -30,7 +30,7 @@ class SyscallSettings(ProbeSettings):
     exits: Annotated[bool, Constant("syscall_with_exits"), Switch("syscall_end_btf"), Switch("syscall_enter_tp")] = Field(
         True, description="Whether exit and exit_group are counted, which never return: the end of threads is hooked for them."
     )
-    blocking: bool = Field(
+    blocking: Annotated[bool, OptIn()] = Field(
         False, description="Whether calls that wait for somebody else (poll, futex, nanosleep, accept, …) have latencies too."
     )
     own_calls: bool = Field(False, description="Whether the agent's own calls are counted.")

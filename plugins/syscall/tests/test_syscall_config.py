@@ -17,3 +17,9 @@ def test_every_setting_is_in_the_file_in_order_with_its_default():
 
     assert list(written) == list(SyscallSettings.model_fields)
     assert SyscallSettings(**written).model_copy(update={"interval_s": None}) == SyscallSettings()
+
+
+def test_what_was_opted_in_to_is_off_while_the_probe_sheds_and_is_off_by_default():
+    opted = SyscallSettings(blocking=True)
+    assert opted.opted_in() == ("blocking",)
+    assert opted.without_opt_ins() == SyscallSettings()

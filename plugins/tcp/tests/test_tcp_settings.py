@@ -143,3 +143,9 @@ def test_events_beyond_the_limit_stay_in_the_kernel_and_are_counted(start, netwo
     assert seen.spans(name, "tcp connection") == []
     assert seen.events(name, "obi.tcp.reset") == []
     assert seen.losses()["events_limited"] >= 20
+
+
+def test_what_was_opted_in_to_is_off_while_the_probe_sheds_and_is_off_by_default():
+    opted = TcpSettings(listen_port=True)
+    assert opted.opted_in() == ("listen_port",)
+    assert opted.without_opt_ins() == TcpSettings()
