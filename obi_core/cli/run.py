@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Final, Self
@@ -54,11 +55,16 @@ class _Signals:
     """SIGTERM and the first SIGINT ask the agent to stop, also before it is made; a second SIGINT ends the program at once.
 
     SIGHUP asks it to read its configuration again; before it is made there is nothing to read again.
+
+    Python runs a handler on the main thread alone, and a signal that comes just before that begins to wait is not seen until
+    the wait is over. So a thread reads what C's handlers write to a pipe, and counts the interrupts.
     """
 
     def __init__(self) -> None:
         self._asked = False
-        self._interrupts = 0
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        self._counter = threading.Thread(target=self._count, name="obi-signals", daemon=True)
         self._stop: Callable[[], object] = lambda: None
         self._reload: Callable[[], object] = lambda: None
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
@@ -77,18 +83,28 @@ class _Signals:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._came)
         self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: self._reload())
+        self._woken = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._counter.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._woken)
+        os.close(self._write)
+        self._counter.join()
 
-    def _came(self, number: int, _: FrameType | None) -> None:
+    def _came(self, _number: int, _frame: FrameType | None) -> None:
         self._asked = True
-        self._interrupts += number == signal.SIGINT
-        if self._interrupts > 1:
-            # Somebody has waited long enough: no cleanup but the terminal's. The kernel frees all that is BPF.
-            if sys.stdout.isatty():
-                os.write(sys.stdout.fileno(), LEAVE.encode())
-            os._exit(_INTERRUPTED)
         self._stop()
+
+    def _count(self) -> None:
+        interrupts = 0
+        while numbers := os.read(self._read, 64):
+            interrupts += numbers.count(signal.SIGINT)
+            if interrupts > 1:
+                # Somebody has waited long enough: no cleanup but the terminal's. The kernel frees all that is BPF.
+                if sys.stdout.isatty():
+                    os.write(sys.stdout.fileno(), LEAVE.encode())
+                os._exit(_INTERRUPTED)
+        os.close(self._read)
