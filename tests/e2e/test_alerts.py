@@ -78,6 +78,11 @@ CASES = {
         grows("otlp_exporter_dropped_items_total", 6, f'{TRACES},cause="queue_full"'),
         steady("otlp_exporter_dropped_items_total", 6, f'{TRACES},cause="queue_full"'),
     ),
+    "ObiCertificateExpiring": (
+        steady("otlp_exporter_certificate_expiry_timestamp_seconds", 10_800 + 6 * 86_400, f'{TRACES},certificate="client"'),
+        steady("otlp_exporter_certificate_expiry_timestamp_seconds", 10_800 + 8 * 86_400, f'{TRACES},certificate="client"')
+        | steady("otlp_exporter_certificate_expiry_timestamp_seconds", 0, f'{TRACES},certificate="ca"'),
+    ),
     "ObiProbeOverBudget": (
         steady("obi_probe_over_budget", 1, f'{TCP},budget="kernel_cpu"'),
         steady("obi_probe_over_budget", 0, f'{TCP},budget="kernel_cpu"'),

@@ -296,6 +296,7 @@ def test_every_exporter_series_is_there_as_zero_without_an_endpoint():
     expected = {
         "sent_items_total", "failed_items_total", "dropped_items_total", "queue_size", "queue_capacity", "spool_bytes",
         "request_seconds", "retries_total", "rejected_items_total", "last_success_timestamp_seconds",
+        "certificate_expiry_timestamp_seconds",
     }  # fmt: skip
     assert {f"otlp_exporter_{name}" for name in expected} <= metrics.keys()
     for name in expected:

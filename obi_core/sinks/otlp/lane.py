@@ -70,6 +70,7 @@ class Lane:
 
     def start(self) -> None:
         """Start the sender."""
+        self._show()
         self._thread = Thread(target=self._run, name=f"obi-otlp-{self.signal}", daemon=True)
         self._thread.start()
 
@@ -248,6 +249,8 @@ class Lane:
         return scrubbed(text, self._to.headers.secrets())
 
     def _show(self) -> None:
+        if self._to.tls is not None:
+            self.tally.expiry = self._to.tls.expiry
         self.tally.queued = self._queue.items
         self._store.show(self.tally)
 

@@ -13,6 +13,7 @@ from obi_core.settings import SIGNALS
 from obi_core.sinks.otlp.outcome import REASONS
 
 CAUSES: Final = ("queue_full", "spool_full", "spool_age", "retry_limit", "damaged", "shutdown")
+CERTIFICATES: Final = ("client", "ca")
 STATES: Final = ("off", "ok", "memory_only")
 
 
@@ -46,6 +47,8 @@ class Tally:
     """On disk now."""
     spool_bytes: int = 0
     spool_state: str = "off"
+    expiry: Mapping[str, float] = field(default_factory=dict)
+    """When the certificates in use end, seconds since 1970."""
 
     @property
     def enqueued(self) -> int:
@@ -80,6 +83,12 @@ def exporter_metrics(tallies: Mapping[str, Tally], start_ns: int) -> Sequence[Me
             yield metric(
                 name, Kind.GAUGE, description, [({"signal": signal}, getattr(tally, field_name)) for signal, tally in of]
             )
+        yield metric(
+            "certificate_expiry_timestamp_seconds",
+            Kind.GAUGE,
+            "When the certificate in use ends, in seconds since 1970; 0: there is none.",
+            [({"signal": s, "certificate": each}, tally.expiry.get(each, 0.0)) for s, tally in of for each in CERTIFICATES],
+        )
         states: list[Reading] = [
             ({"signal": signal, "state": state}, int(tally.spool_state == state)) for signal, tally in of for state in STATES
         ]

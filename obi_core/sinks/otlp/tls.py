@@ -51,6 +51,15 @@ class TlsFiles:
         """What tells that a file has changed; a mounted Secret changes by a new inode behind a link."""
         return tuple(_signature(file) for file in (self.ca, self.certificate, self.key))
 
+    def expiry(self) -> dict[str, float]:
+        """When our own certificate and the last one of the CA's file end, seconds since 1970; of those that are named."""
+        ends: dict[str, float] = {}
+        if self.certificate is not None:
+            ends["client"] = not_after(_read(self.certificate, self.key_of("cert_file")))[0]
+        if self.ca is not None:
+            ends["ca"] = max(not_after(_read(self.ca, self.key_of("ca_file"))))
+        return ends
+
     def key_of(self, field: str) -> str:
         """Dotted path of the setting that named a file."""
         return self.export.key(field if getattr(self.export.settings, field) else "tls_dir")
@@ -102,6 +111,8 @@ class TlsContext:
         self._files, self._minimum, self._clock = files, minimum, clock
         self._signature = files.signature()
         self.context = load(files, minimum, clock())
+        self.expiry = files.expiry()
+        """When what is in use ends; see `TlsFiles.expiry`."""
 
     def changed(self) -> bool:
         """Read the files again if they have changed; whether there is a new context.
@@ -113,10 +124,11 @@ class TlsContext:
             return False
         self._signature = signature
         try:
-            self.context = load(self._files, self._minimum, self._clock())
+            context, expiry = load(self._files, self._minimum, self._clock()), self._files.expiry()
         except ConfigError as error:
             _log.warning("TLS files have changed and cannot be used; the old ones stay in use: %s", error.message)
             return False
+        self.context, self.expiry = context, expiry
         _log.info("the TLS files of %s have changed and are in use", self._files.export.signal)
         return True
 
