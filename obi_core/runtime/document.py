@@ -32,6 +32,7 @@ def everything(
         sections: What others know, as it is: `config`, `budgets`.
     """
     listed = wanted.listed if wanted is not None else {}
+    metrics = wanted.settings.core.metrics if wanted is not None else None
     lost: dict[str, dict[str, int]] = {}
     for (probe, place), number in losses.items():
         lost.setdefault(probe, {})[place] = number
@@ -58,5 +59,6 @@ def everything(
         },
         **sections,
         "sinks": list(sinks),
+        "metrics": {"listen": str(metrics.listen) if metrics is not None and metrics.enabled else ""},
         "not_listed": [p.name for p in wanted.plugins if p.reason is Reason.NOT_LISTED] if wanted is not None else [],
     }

@@ -6,6 +6,7 @@ from typing import Final
 from obi_core.errors import ObiError
 from obi_core.host import Host
 from obi_core.runtime.http import HealthServer, Route
+from obi_core.runtime.page import page
 from obi_core.settings import HttpSettings
 
 Routes = Callable[[HttpSettings], Mapping[str, Route]]
@@ -59,6 +60,12 @@ class Door:
             self._server.stop()
 
     def _serve(self, settings: HttpSettings) -> HealthServer:
-        server = HealthServer(settings.listen, self._routes(settings), self._host)
+        routes = self._routes(settings)
+
+        def shown(header: str) -> str:
+            health, ready, status = (routes[path]()[1] for path in ("/health", "/ready", "/status"))
+            return page(health, ready, status, header)
+
+        server = HealthServer(settings.listen, routes, self._host, shown, settings.hosts)
         server.start()
         return server

@@ -78,10 +78,15 @@ class MetricsSettings(Section):
 
 
 class HttpSettings(Section):
-    """The health endpoint: `/health`, `/ready`, `/status`."""
+    """The health endpoint: `/health`, `/ready`, `/status`, and a page for people at `/`."""
 
     listen: Listen = Field(Listen("127.0.0.1", 8080), description="Where health, readiness and status are served.")
     required: Names = Field((), description="Probes without which the agent is not ready.")
+    hosts: Names = Field(
+        (),
+        description="Names under which the page at `/` is shown, beside `localhost` and any address; under others it is"
+        " refused, as a page elsewhere could have its own name point here.",
+    )
 
 
 class KernelSettings(Section):

@@ -10,6 +10,7 @@ import socket
 import socketserver
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
@@ -118,12 +119,14 @@ class WholeHead(BaseHTTPRequestHandler):
         """Write a refusal; text, unless a handler speaks something else."""
         self.answer(code, "text/plain; charset=utf-8", f"{sentence}\n".encode(errors="replace"))
 
-    def answer(self, code: int, kind: str, body: bytes) -> None:
+    def answer(self, code: int, kind: str, body: bytes, headers: Iterable[tuple[str, str]] = ()) -> None:
         """Write an answer."""
         self.send_response(code)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
+        for name, value in headers:
+            self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
