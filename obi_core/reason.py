@@ -43,4 +43,5 @@ class Reason(Enum):
     NOT_LISTED = "not_listed"
     STEP_RAISED = "step_raised"
     STEP_HUNG = "step_hung"
+    DESCRIPTOR_LEAK = "descriptor_leak"
     UNDECLARED = "undeclared"

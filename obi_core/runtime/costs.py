@@ -3,10 +3,14 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 from obi_core.kernel.base import ProgramStats
 from obi_core.probe import Probe
+from obi_core.runtime.plan import Tally
 from obi_core.settings import BudgetSettings
+
+_MEASURE_EVERY_S: Final = 60.0
 
 
 class Budget(Enum):
@@ -86,6 +90,19 @@ class Cost:
                 for name, cpus in self.programs.items()
             },
         }
+
+
+class MapMeter:
+    """Reads what a probe's maps take and how full they are, about once a minute: counting rows is not free."""
+
+    def __init__(self) -> None:
+        self._at: float | None = None
+
+    def measure(self, probe: Probe, now: float, tally: Tally) -> None:
+        """Bring the tally up to date, if it is time; `now` is s, monotonic."""
+        if self._at is None or now - self._at >= _MEASURE_EVERY_S:
+            self._at = now
+            tally.map_bytes, tally.fill = map_bytes(probe), map_fill(probe)
 
 
 def map_bytes(probe: Probe) -> int:

@@ -13,6 +13,7 @@ from obi_core.kernel.base import Loader
 from obi_core.kernel.loaders import NodeLoader
 from obi_core.kernel.node import node_constants
 from obi_core.model import ProbeState, Reason
+from obi_core.runtime.descriptors import LeakGuard
 from obi_core.runtime.flood import FloodGuard
 from obi_core.runtime.footprint import memory_bytes
 from obi_core.runtime.muster import Muster
@@ -50,6 +51,7 @@ class Fleet:
         self._runners: dict[str, Runner] = {}
         self._leaving: list[Runner] = []
         self._flood = FloodGuard(0, partial(memory_bytes, host))
+        self._leaks = LeakGuard.on(host)
         self._running = False
         self.broken: tuple[Status, ...] = ()
 
@@ -71,6 +73,7 @@ class Fleet:
             Statuses of what cannot be used.
         """
         self._flood.limit = wanted.settings.core.budgets.memory // 2
+        self._leaks.limit = wanted.settings.core.budgets.descriptors
         broken = list(wanted.broken)
         listed = wanted.listed
         for name in [name for name in self._runners if name not in wanted.probes]:
@@ -94,6 +97,7 @@ class Fleet:
         for runner in (*self._runners.values(), *self._leaving):
             runner.check()
         self._flood.check(tuple(self))
+        self._leaks.check(tuple(self))
         for runner in [runner for runner in self._leaving if runner.join(0.0, give_up=False)]:
             self._leaving.remove(runner)
             if runner.name not in self._runners:

@@ -1,4 +1,4 @@
-"""What the governor asks of a worker, carried out on the worker's own thread between two steps of its probe."""
+"""What the governor and the guards ask of a worker, carried out on the worker's own thread between two steps of its probe."""
 
 import queue
 import threading
@@ -17,6 +17,10 @@ from obi_core.settings import ProbeSettings
 
 class AnewError(BaseException):
     """The probe is to start anew, which is no failure. A BaseException, so that nobody's `except Exception` keeps it."""
+
+
+class GiveUpError(BaseException):
+    """The probe is to be given up; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,14 @@ class Restore:
     """Take the last step back."""
 
 
-Order = Measure | Shed | Restore
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """End for good, because of what cannot be undone: descriptors that its steps have left open."""
+
+    detail: str
+
+
+Order = Measure | Shed | Restore | GiveUp
 
 
 class Orders:
@@ -108,6 +119,7 @@ class Orders:
 
         Raises:
             AnewError: The probe must start anew, or stop, for it; the orders that are left wait for that.
+            GiveUpError: It must end for good.
         """
         before = self.steps
         self.given.clear()
@@ -119,6 +131,8 @@ class Orders:
                     self._shed(probe, mode, budget, costly)
                 case Restore():
                     self._restore(probe, mode)
+                case GiveUp(detail):
+                    raise GiveUpError(detail)
         return self.steps != before
 
     def _shed(self, probe: Probe | None, mode: Mode | None, budget: Budget, costly: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from obi_core.bus.own import Reading, own_metric
 from obi_core.host import Host
 from obi_core.identity.resource import agent_version
 from obi_core.model import Kind, Metric
+from obi_core.runtime.descriptors import open_descriptors
 from obi_core.runtime.plan import Tally
 from obi_core.runtime.status import Status
 
@@ -80,6 +81,12 @@ class OwnMetrics:
                 per_probe(lambda t: t.reattached),
             ),
             metric(
+                "obi_probe_left_open_descriptors",
+                Kind.GAUGE,
+                "File descriptors that the probe's collections have left open, less those that they have closed.",
+                per_probe(lambda t: t.left_open),
+            ),
+            metric(
                 "obi_probe_collect_seconds",
                 Kind.GAUGE,
                 "Duration of the last collection.",
@@ -103,6 +110,12 @@ class OwnMetrics:
             ),
             metric("obi_process_cpu_seconds_total", Kind.COUNTER, "CPU time of the agent.", [({}, time.process_time())]),
             metric("obi_process_resident_memory_bytes", Kind.GAUGE, "Resident memory of the agent.", [({}, self._resident())]),
+            metric(
+                "obi_process_open_descriptors",
+                Kind.GAUGE,
+                "File descriptors that the agent has open.",
+                [({}, open_descriptors(self._host))],
+            ),
             metric("obi_clock_seconds", Kind.GAUGE, "This node's clock, in seconds since 1970.", [({}, now / 1e9)]),
             metric(
                 "obi_process_start_time_seconds",

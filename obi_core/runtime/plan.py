@@ -117,6 +117,8 @@ class Tally:
     """How full each map is, from 0 to 1; counted about once a minute."""
     cpu_s: float = 0.0
     """CPU time of the thread."""
+    left_open: int = 0
+    """File descriptors that its collections have left open."""
     reattached: int = 0
     """Programs that somebody else had detached, and that were attached again."""
     failures: int = 0

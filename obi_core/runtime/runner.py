@@ -56,6 +56,11 @@ class Runner:
         """What its worker read when it was last asked to."""
         return self._worker.orders.reading
 
+    @property
+    def left_open(self) -> int:
+        """Descriptors that its last collections have left open; 0 if it does not run."""
+        return self._worker.left_open.lately if self._status.active else 0
+
     def order(self, order: Order) -> None:
         """Ask the worker for something; returns at once. It is done at its next turn, about once a second."""
         self._worker.orders.give(order)

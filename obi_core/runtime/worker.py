@@ -9,26 +9,26 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from obi_core.model import Mode, ProbeState, Reason, Yielded
 from obi_core.probe import Probe
 from obi_core.runtime.attachments import reattach
 from obi_core.runtime.attempt import begin, marks, refusals
-from obi_core.runtime.costs import map_bytes, map_fill
+from obi_core.runtime.backoff import delay_s
+from obi_core.runtime.costs import MapMeter
 from obi_core.runtime.declared import Declared, UndeclaredError
+from obi_core.runtime.descriptors import LeftOpen, open_descriptors
 from obi_core.runtime.offer import Offer
-from obi_core.runtime.orders import AnewError, Orders
+from obi_core.runtime.orders import AnewError, GiveUpError, Orders
 from obi_core.runtime.plan import Plan, Tally
 from obi_core.runtime.status import Attempt, Status
 from obi_core.runtime.strangers import said
 from obi_core.runtime.watch import AbandonedError, Watch
 
-BACKOFF_S: Final = (1.0, 2.0, 4.0, 8.0)
-"""Seconds to wait after the first, second … failure in a row; after the one that follows, the probe is quarantined."""
 TURN_S: Final = 1.0
 """A worker that waits drains this often, and collects this often while somebody looks at a view."""
-MEASURE_EVERY_S: Final = 60.0
 
 _log: Final = logging.getLogger("obi.probe")
 
@@ -49,12 +49,13 @@ class Worker:
         self._name = plan.probe.name
         self._declared = Declared(plan.probe)
         self._status = Status(self._name, generation=generation)
-        self._measured_at = 0.0
+        self._maps = MapMeter()
         self._offer = Offer(plan)
         self._proven: Plan | None = None
         self.tally = tally or Tally()
         self.probe: Probe | None = None
         self._mode: Mode | None = None
+        self.left_open = LeftOpen(partial(open_descriptors, plan.host))
         self.orders = Orders(plan.settings, plan.interval_s, plan.doublings)
         """What the governor asks for."""
         self.halt = threading.Event()
@@ -87,9 +88,9 @@ class Worker:
 
     def _life(self) -> bool:
         """One start and what follows; whether it was the last."""
-        if self.orders.paused:
-            return self._pause()
         try:
+            if self.orders.paused:
+                return self._pause()
             self._plan = self._offer.take() or self._plan
             self.orders.follow(self._plan.settings, self._plan.interval_s, self._plan.doublings)
             probe = self._start()
@@ -97,6 +98,8 @@ class Worker:
         except AnewError:
             self._free()
             return False
+        except GiveUpError as error:
+            return self._give_up(Reason.DESCRIPTOR_LEAK, str(error))
         except UndeclaredError as error:
             return self._give_up(Reason.UNDECLARED, str(error))
         except AbandonedError:
@@ -181,17 +184,15 @@ class Worker:
     def _collect(self, probe: Probe) -> None:
         self._began = self._plan.clock()
         probe.wanted = self._plan.outlet.wanted(self._name)
-        with self._watch.step("collect", self._plan.collect_deadline_s):
+        with self._watch.step("collect", self._plan.collect_deadline_s), self.left_open.around():
             self.tally.reattached += reattach(probe)
             batch = self._declared.collection(probe)
         self._publish(batch, whole=True)
         now = self._plan.clock()
-        self.tally.collect_s, self.tally.failures = now - self._began, 0
+        self.tally.collect_s, self.tally.failures, self.tally.left_open = now - self._began, 0, self.left_open.total
         if self._plan.collected is not None:
             self._plan.collected(self._name, self.tally.collect_s, len(batch))
-        if not self._measured_at or now - self._measured_at >= MEASURE_EVERY_S:
-            self._measured_at = now
-            self.tally.map_bytes, self.tally.fill = map_bytes(probe), map_fill(probe)
+        self._maps.measure(probe, now, self.tally)
         self.tally.cpu_s = time.thread_time()
 
     def _drain(self, probe: Probe) -> None:
@@ -252,11 +253,10 @@ class Worker:
         _log.debug("probe %s: a step raised", self._name, exc_info=error)
         self.tally.failures += 1
         detail = said(error)
-        if self.tally.failures > len(BACKOFF_S):
+        delay = delay_s(self.tally.failures, self._plan.jitter())
+        if delay is None:
             return self._give_up(Reason.STEP_RAISED, f"{detail} ({self.tally.failures} times in a row)")
         problem = self._free()
-        # Longer by chance, so that the agents of a hundred nodes do not all try at once.
-        delay = BACKOFF_S[self.tally.failures - 1] * (1 + self._plan.jitter() / 4)
         self._say(ProbeState.FAILED, Reason.STEP_RAISED, f"{detail}{problem and f'; {problem}'}; next try in {delay:.3g} s")
         return self._plan.wait(self.halt, delay)
 

@@ -119,6 +119,11 @@ class BudgetSettings(Section):
     scale_maps: bool = Field(
         True, description="Whether maps that are over the budget shrink until they fit; if not, the mode is refused."
     )
+    descriptors: Count = Field(
+        4_096,
+        description="File descriptors that the agent may have open, or three quarters of `ulimit -n` where that is less; then"
+        " the probe whose collections leave most of them open is given up.",
+    )
     measure_s: Seconds = Field(
         2.0, description="How long the kernel's run-time statistics, which are not free, are on at a time."
     )

@@ -686,6 +686,7 @@ def test_a_step_that_takes_memory_without_end_is_stopped_and_the_others_go_on(ri
     good = rig.run(Good, clock=FakeClock())
     rig.until("good", ProbeState.ATTACHED)
     assert entered.wait(10)
+    rig.clock.advance(1.0)  # it is the one that has been in a step for longest
     memory.used = 100
     guard.check((bad, good))
     assert bad.status.active, "not yet"
