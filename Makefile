@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test kernels bench lint bpf clean
+.PHONY: help setup run test kernels bench lint bpf image image-test clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 17
 
 setup: ## install and build everything, run nothing; the program is .venv/bin/obi
 	@tools/setup run test lint
@@ -23,9 +23,17 @@ bench: ## what the agent costs, beside its targets (ARGS="--rounds 2 --idle 10" 
 	@tools/setup run
 	@.venv/bin/python tests/bench $(ARGS)
 
-lint: ## ruff, mypy, clang-format, shellcheck
+lint: ## ruff, mypy, clang-format, shellcheck, yamllint, hadolint
 	@tools/setup lint
 	@tools/lint
+
+image: ## build the container image, asking no registry (TARGET=bcc: the variant with BCC; BASE=IMAGE: on a base that is pulled)
+	@tools/setup image
+	@tools/image $(ARGS)
+
+image-test: image ## run that image with the manifests' rights and mounts, and see every probe attach
+	@tools/setup run test
+	@OBI_IMAGE=require .venv/bin/python -m pytest tests/deploy/test_image.py $(ARGS)
 
 bpf: ## rebuild the BPF objects whose sources have changed
 	@tools/setup run

@@ -59,6 +59,14 @@ else
 	addresses=$(echo "${agents:-127.0.0.1}" | tr ',' ' ')
 fi
 
+# What /ready is asked.
+states='[.probes | to_entries[] | "\(.key) \(.value.state) (\(.value.reason))"] | join(", ")'
+# shellcheck disable=SC2016 # jq's variable
+state_of='.probes[$probe] | if . then "\(.state) (\(.reason))" else "not configured" end'
+lossy='.probes | to_entries[] | select(.value.loses | length > 0)
+	| "\(.key) runs as \(.value.mode), which loses \(.value.loses | join(", "))"'
+attached='[.probes | to_entries[] | select(.value.state == "attached") | .key] | join(", ")'
+
 wrong=0 count=0
 folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT
@@ -73,7 +81,9 @@ complain() {
 get() { curl --silent --noproxy '*' --max-time "$timeout" --output "$2" --write-out '%{http_code}' "$1" || true; }
 
 # Sum of a metric's values, over the lines that match an awk condition; nothing if there is none.
-value() { awk -v name="$1" '$1 == name || index($1, name "{") == 1 {sum += $NF; any = 1} END {if (any) printf "%.0f", sum}' "$metrics"; }
+value() {
+	awk -v name="$1" '$1 == name || index($1, name "{") == 1 {sum += $NF; any = 1} END {if (any) printf "%.0f", sum}' "$metrics"
+}
 
 alive() {
 	status=$(get "http://$at:$health_port/health" "$answer")
@@ -89,16 +99,16 @@ ready() {
 	status=$(get "http://$at:$health_port/ready" "$answer")
 	jq -e '.probes | type == "object"' "$answer" >/dev/null 2>&1 ||
 		{ complain "$agent: /ready gives no list of probes; is this OBI?" && return 1; }
-	[ "$status" = 200 ] || complain "$agent: not ready: $(jq -r '[.probes | to_entries[] | "\(.key) \(.value.state) (\(.value.reason))"] | join(", ")' "$answer")"
+	[ "$status" = 200 ] || complain "$agent: not ready: $(jq -r "$states" "$answer")"
 	for probe in $(echo "$require" | tr ',' ' '); do
-		state=$(jq -r --arg probe "$probe" '.probes[$probe] | if . then "\(.state) (\(.reason))" else "not configured" end' "$answer")
+		state=$(jq -r --arg probe "$probe" "$state_of" "$answer")
 		case $state in attached*) ;; *) complain "$agent: probe $probe is $state" ;; esac
 	done
 	if $full; then
-		jq -r '.probes | to_entries[] | select(.value.loses | length > 0) | "\(.key) runs as \(.value.mode), which loses \(.value.loses | join(", "))"' "$answer" >"$losses"
+		jq -r "$lossy" "$answer" >"$losses"
 		while IFS= read -r line; do complain "$agent: $line"; done <"$losses"
 	fi
-	probes=$(jq -r '[.probes | to_entries[] | select(.value.state == "attached") | .key] | join(", ")' "$answer")
+	probes=$(jq -r "$attached" "$answer")
 }
 
 measuring() {

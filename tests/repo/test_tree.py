@@ -8,7 +8,7 @@ import tomllib
 import pytest
 
 
-@pytest.mark.parametrize("target", ["setup", "run", "test", "bench", "lint", "bpf", "clean", "help"])
+@pytest.mark.parametrize("target", ["setup", "run", "test", "bench", "lint", "bpf", "image", "image-test", "clean", "help"])
 def test_make_knows_the_target(tree, target):
     done = subprocess.run(["make", "-n", target], cwd=tree.root, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -16,8 +16,8 @@ def test_make_knows_the_target(tree, target):
 
 def test_make_alone_lists_the_targets(tree):
     done = subprocess.run(["make", "--no-print-directory"], cwd=tree.root, capture_output=True, text=True, check=True)
-    assert re.findall(r"^make ([a-z]+)", done.stdout, re.MULTILINE) == [
-        "help", "setup", "run", "test", "kernels", "bench", "lint", "bpf", "clean",
+    assert re.findall(r"^make ([a-z-]+)", done.stdout, re.MULTILINE) == [
+        "help", "setup", "run", "test", "kernels", "bench", "lint", "image", "image-test", "bpf", "clean",
     ]  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def test_the_ci_command_is_a_program_and_requires_the_kernel(tree):
 
 def test_setup_refuses_a_level_that_it_does_not_know(tree):
     done = subprocess.run(["tools/setup", "fly"], cwd=tree.root, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "setup: unknown level fly: run, test or lint\n")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "setup: unknown level fly: run, test, lint or image\n")
 
 
 def test_every_bpf_source_and_header_says_under_which_licences_it_is(tree):
