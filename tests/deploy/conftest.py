@@ -1,6 +1,10 @@
 """What the deployment's tests look at: the manifests, as a cluster would get them."""
 
-from collections.abc import Iterator, Mapping
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +69,27 @@ def plain() -> Objects:
     """What `kubectl apply -f deploy/k8s/` takes: the files that it would read, in its order."""
     files = sorted(path for path in K8S.iterdir() if path.suffix in {".yaml", ".yml", ".json"})
     return Objects([document for path in files for document in documents(path.read_text())])
+
+
+@pytest.fixture(scope="session")
+def kustomized(tmp_path_factory) -> Callable[..., Objects]:
+    """Build a folder below deploy/k8s/kustomize, with components on top: what `kubectl apply -k` would send."""
+    kubectl = Path(sys.executable).with_name("kubectl")
+    folder = K8S / "kustomize"
+
+    @cache
+    def build(base: str, *components: str) -> Objects:
+        here = tmp_path_factory.mktemp("kustomize")
+        lists = {"resources": [folder / base], "components": [folder / "components" / name for name in components]}
+        body = {key: [os.path.relpath(path, here.resolve()) for path in paths] for key, paths in lists.items()}
+        (here / "kustomization.yaml").write_text(yaml.safe_dump(body))
+        done = subprocess.run([kubectl, "kustomize", here], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        return Objects(documents(done.stdout))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def components() -> list[str]:
+    return sorted(path.name for path in (K8S / "kustomize/components").iterdir())

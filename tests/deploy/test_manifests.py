@@ -236,7 +236,7 @@ def test_every_pool_of_the_configuration_is_projected_where_the_agent_looks(pod,
 
 def test_what_repeats_other_files_is_made_of_them(plain):
     done = subprocess.run(
-        [sys.executable, "tools/configmaps", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "tools/manifests", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.returncode) == ("", 0)
     assert plain["ConfigMap/obi-health-check"]["data"] == {"health-check.sh": (ROOT / "tests/obi/health-check.sh").read_text()}
