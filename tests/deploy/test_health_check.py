@@ -150,6 +150,12 @@ def test_an_export_that_never_got_through_is_wrong():
     assert (status, lines[0].partition(";")[0]) == (1, "WRONG 127.0.0.1: 3 items of metrics wait and none got through yet")
 
 
+def test_an_agent_that_has_just_started_has_had_no_time_to_get_anything_through():
+    with agent(metrics=f"{WELL}obi_process_start_time_seconds {time.time() - 30}\n{exporter('metrics', waiting=3)}") as port:
+        assert check(port)[0] == 0
+        assert check(port, "--stale", "20")[0] == 1
+
+
 def test_no_export_at_all_is_wrong_only_if_it_is_asked_for():
     with agent() as port:
         assert check(port, "--export") == (1, ["WRONG 127.0.0.1: nothing is exported: otlp.endpoint is not set"])

@@ -122,6 +122,8 @@ measuring() {
 
 exporting() {
 	now=$(date +%s)
+	started=$(value obi_process_start_time_seconds)
+	started=${started:-0}
 	for signal in traces metrics logs; do
 		only="{signal=\"$signal\""
 		capacity=$(awk -v at="otlp_exporter_queue_capacity$only" 'index($1, at) == 1 {printf "%.0f", $NF}' "$metrics")
@@ -130,7 +132,10 @@ exporting() {
 		last=$(awk -v at="otlp_exporter_last_success_timestamp_seconds$only" 'index($1, at) == 1 {printf "%.0f", $NF}' "$metrics")
 		waiting=$(awk -v a="otlp_exporter_queue_size$only" -v b="otlp_exporter_spool_items$only" \
 			'index($1, a) == 1 || index($1, b) == 1 {n += $NF} END {printf "%.0f", n}' "$metrics")
-		if [ "$waiting" -gt 0 ] && [ $((now - ${last:-0})) -gt "$stale" ]; then
+		# an agent that has just started has had no time to succeed
+		from=${last:-0}
+		[ "$from" -gt "$started" ] || from=$started
+		if [ "$waiting" -gt 0 ] && [ $((now - from)) -gt "$stale" ]; then
 			[ "${last:-0}" -gt 0 ] && since="for $((now - last)) s" || since="yet"
 			complain "$agent: $waiting items of $signal wait and none got through $since; obi test-export --type $signal says why"
 		fi

@@ -55,6 +55,7 @@ def _examined(settings: "Settings", arguments: argparse.Namespace) -> tuple[int,
     """Exit status, and what to print."""
     from obi_core.cli.doctor import document, findings, neighbours, text  # as above
     from obi_core.cli.doctor.advice import advise
+    from obi_core.cli.doctor.verdict import verdict
     from obi_core.kernel.census import installed
 
     host = host_of(settings)
@@ -76,7 +77,10 @@ def _examined(settings: "Settings", arguments: argparse.Namespace) -> tuple[int,
         return status, as_document(document.document(status, facts, found, others, ports, advice))
     # of the real one: this one is redirected
     colour = sys.__stdout__ is not None and sys.__stdout__.isatty() and not os.environ.get("NO_COLOR")
-    return status, "\n".join(text.text(facts, found, others, advice, text.Paint(on=colour)))
+    lines = [*text.text(facts, found, others, advice, text.Paint(on=colour))]
+    if arguments.preflight and status:
+        lines.append(verdict(found, settings.core.http.required))
+    return status, "\n".join(lines)
 
 
 def _status(all_of_them: list[str], required: list[str]) -> int:
