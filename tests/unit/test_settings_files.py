@@ -74,7 +74,7 @@ def test_every_pool_of_the_repository_is_valid_and_changes_something(pool):
 @pytest.mark.parametrize(
     ("name", "examples"),
     [
-        ("obi", 46),
+        ("obi", 47),
         ("identity", 14),
         ("otlp-traces", 11),
         ("otlp-metrics", 13),
