@@ -3,6 +3,7 @@
 import os
 import resource
 import subprocess
+from typing import ClassVar
 
 import pytest
 
@@ -29,3 +30,12 @@ class TestLimitsContract(ProbeContract):
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         with subprocess.Popen(["sleep", "60"]) as process:
             process.kill()
+        # One that stays, so that usage moves on a quiet machine too.
+        self.staying = [*self.staying, subprocess.Popen(["sleep", "60"])]
+
+    staying: ClassVar = ()
+
+    def teardown_method(self):
+        for process in self.staying:
+            with process:
+                process.kill()
