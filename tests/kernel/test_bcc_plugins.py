@@ -15,7 +15,9 @@ from urllib.request import urlopen
 import pytest
 
 from obi_core.kernel.bcc import _PROLOGUE, RING_STUB
+from obi_core.kernel.shipped import Shipped
 from obi_core.runtime.registry import BUILT_IN
+from obi_core.testing.live import attached
 
 pytestmark = pytest.mark.kernel(needs=("cap:bpf", "cap:perfmon", "bcc", "tracefs", "root", "cmd:clang"))
 
@@ -90,6 +92,17 @@ def with_bcc():
         (probe,) = entry.load().obi_register_probes()
         if any("bcc" in mode.needs for mode in probe.modes):
             yield name
+
+
+@pytest.mark.parametrize("name", [*with_bcc()])
+def test_every_map_of_a_mode_that_is_compiled_is_in_the_memory_plan(name):
+    (entry,) = {each.value: each for each in entry_points(group="obi.plugins", name=name)}.values()
+    (probe,) = entry.load().obi_register_probes()
+    mode = next(mode for mode in probe.modes if "bcc" in mode.needs)
+    planned = Shipped.read(entry.value.partition(":")[0], name).maps_of(program.name for program in mode.programs)
+    with attached(probe, probe.settings_type(), mode) as running:
+        made = {each.name for each in running.bpf.maps()}
+    assert made - planned == set()
 
 
 @pytest.mark.timeout(120)
