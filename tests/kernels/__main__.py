@@ -1,11 +1,12 @@
 """`make kernels`: every kernel of the matrix and this machine's, one after the other, as a table.
 
-`python tests/kernels [--only SERIES,…] [--no-host] [--quick | --full] [--results DIRECTORY] [--write]`
+`python tests/kernels [--only SERIES,…] [--no-host] [--quick | --full] [--results DIRECTORY [--again]] [--write]`
 """
 
 import argparse
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import guests
+import outcomes
 import table
 
 from obi_core.host import Host
@@ -30,18 +32,28 @@ def host(results, words):
     command = [sys.executable, "-m", "pytest", "-q", "-m", "kernel and not vm", f"--junit-xml={results / 'junit.xml'}", *words]
     environ = {**os.environ, "OBI_DOCTOR": str(results / "doctor.json")}
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
-    return guests.outcome(results, done.stdout)
+    return outcomes.outcome(results, done.stdout)
 
 
-def run(series, results, chosen):
-    """Test one kernel, unless its results are there already."""
-    if (results / "junit.xml").is_file():
-        return guests.outcome(results)
+def run(series, results, chosen, *, again):
+    """Test one kernel, unless its results are there already; of these, what failed is run again if that is wanted."""
+    found = outcomes.kept(results)
+    if found is not None and again and found.failed and series != HERE:
+        names = sorted({name.rpartition("::")[2].partition("[")[0] for name in found.failed})
+        later = results / outcomes.AGAIN
+        shutil.rmtree(later, ignore_errors=True)
+        later.mkdir()
+        shutil.copy(results / "doctor.json", later)
+        kernel = next(kernel for kernel in guests.KERNELS if kernel.series == series)
+        guests.boot(kernel, later, " or ".join(names), doctor="kept")
+        return outcomes.kept(results)
+    if found is not None:
+        return found
     results.mkdir(parents=True, exist_ok=True)
     if series == HERE:
         return host(results, ["-k", chosen, "plugins"] if chosen else ["plugins"])
     kernel = next(kernel for kernel in guests.KERNELS if kernel.series == series)
-    return guests.boot(kernel, results, chosen, examined=True)
+    return guests.boot(kernel, results, chosen, doctor="yes")
 
 
 def report(series, outcome):
@@ -62,6 +74,7 @@ def main():
     parser.add_argument(
         "--results", type=Path, help="directory that keeps what each run left; a kernel found there is not run"
     )
+    parser.add_argument("--again", action="store_true", help="of the kernels found there, run what failed once more")
     parser.add_argument("--write", action="store_true", help="write docs/kernels.md")
     parser.set_defaults(chosen=guests.MATRIX)
     arguments = parser.parse_args()
@@ -73,7 +86,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="obi-kernels-") as folder:
         for series in wanted:
             try:
-                outcome = run(series, (arguments.results or Path(folder)) / series, arguments.chosen)
+                outcome = run(series, (arguments.results or Path(folder)) / series, arguments.chosen, again=arguments.again)
             except guests.LackError as lack:
                 all_rows += [(series, name, "", "", "", f"not run: {lack}") for name in plugins]
                 bad += 1

@@ -28,7 +28,10 @@ def boot(tmp_path_factory, pytestconfig):
             full = os.environ.get("OBI_GUEST") == "full"
             try:
                 outcomes[kernel] = guests.boot(
-                    kernel, tmp_path_factory.mktemp("guest"), guests.ALL if full else guests.QUICK, examined=full
+                    kernel,
+                    tmp_path_factory.mktemp("guest"),
+                    guests.ALL if full else guests.QUICK,
+                    doctor="yes" if full else "no",
                 )
             except guests.LackError as lack:
                 if plugin.policy() == "require":

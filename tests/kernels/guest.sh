@@ -2,7 +2,8 @@
 # What the guest runs, as root and nothing beside it: the kernel tests of the plugins, on this kernel.
 #
 #   guest.sh TREE PYTHON RESULTS SECONDS DOCTOR ARG...   paths are the host's own; RESULTS is the only one that can be written;
-#                                                        DOCTOR is yes or no, ARG... goes to pytest
+#                                                        DOCTOR is yes, no, or kept (RESULTS has what it found);
+#                                                        ARG... goes to pytest
 #
 # Leaves in RESULTS: `release`, what `uname -r` says, `doctor.json`, what `obi doctor` found, if it was asked, and `junit.xml`. What it prints goes to the guest's console.
 set -euo pipefail
@@ -32,8 +33,8 @@ if [ "$doctor" = yes ]; then
 	# The compiler's libraries, once: read by pages from the host they would cost the first mode that compiles its deadline.
 	chroot "$host" sh -c 'cat /usr/lib/*/libbcc.so.* /usr/lib/*/libLLVM-14.so.1 /usr/lib/*/libclang-cpp.so.14 >/dev/null' 2>/dev/null || true
 	chroot "$host" env --chdir="$tree" OBI_AGENT__STEP_DEADLINE_S=120 "$python" -m obi_core doctor --json >"$results/doctor.json" || true
-	export OBI_DOCTOR=$results/doctor.json
 fi
+[ "$doctor" = no ] || export OBI_DOCTOR=$results/doctor.json
 chroot "$host" env --chdir="$tree" timeout --kill-after=10 "$seconds" \
 	"$python" -m pytest -p obi -p timeout -p loudly -p no:cacheprovider --color=no --verbose --timeout="$seconds" \
 	-m 'kernel and not vm' --junit-xml="$results/junit.xml" "$@"

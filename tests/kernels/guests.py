@@ -6,7 +6,6 @@ fetched once and kept under ~/.cache/obi/kernels (XDG_CACHE_HOME), one folder pe
 """
 
 import contextlib
-import json
 import os
 import platform
 import re
@@ -16,7 +15,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree as ET
+
+import outcomes
 
 _TREE = Path(__file__).parents[2]
 _GUEST = Path(__file__).with_name("guest.sh")
@@ -98,36 +98,22 @@ class Image:
         return found
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a guest left behind."""
-
-    release: str
-    passed: list[str]
-    skipped: dict[str, str]
-    """Message by test."""
-    failed: dict[str, str]
-    probes: list[dict[str, object]]
-    """What the doctor found, `probes` of its document."""
-    console: str
-    """The last lines that it printed."""
-
-
-def boot(kernel, results, chosen, *, examined):
+def boot(kernel, results, chosen, *, doctor):
     """Run the plugins' kernel tests on a kernel.
 
     Args:
         kernel: A row of `KERNELS`.
         results: Folder for what the guest leaves behind, and its console.
         chosen: Expression for pytest's `-k`; empty: all.
-        examined: Whether the doctor looks at it first, which takes minutes; tests of modes that it refuses are left out.
+        doctor: `yes`: it looks at the kernel first, which takes minutes, and tests of modes that it refuses are left out;
+            `kept`: what it found is in `results`; `no`: nobody asks it.
 
     Raises:
         LackError: This machine cannot.
     """
     check_machine()
     words = f"-k '{chosen}' plugins" if chosen else "plugins"
-    return outcome(results, _run(_image(kernel), results, f"{'yes' if examined else 'no'} {words}"))
+    return outcomes.outcome(results, _run(_image(kernel), results, f"{doctor} {words}"))
 
 
 def check_machine():
@@ -263,27 +249,3 @@ def _run(image, results, chosen):
                 os.killpg(guest.pid, signal.SIGKILL)  # the emulator is a child of virtme-run's, in its session
             guest.wait()
     return log.read_text(errors="replace")
-
-
-def outcome(results, console=""):
-    """Read what a run left: on a guest, or on this machine."""
-    release, junit, doctor = results / "release", results / "junit.xml", results / "doctor.json"
-    passed, skipped, failed = [], {}, {}
-    # What pytest wrote in the guest is ours.
-    for case in ET.parse(junit).iter("testcase") if junit.is_file() else ():  # noqa: S314 - see above
-        name = f"{case.get('classname')}::{case.get('name')}"
-        bad = next((part for part in case if part.tag in {"failure", "error"}), None)
-        left_out = case.find("skipped")
-        if bad is not None:
-            failed[name] = f"{bad.get('message')}\n{bad.text}"
-        elif left_out is not None:
-            skipped[name] = left_out.get("message")
-        else:
-            passed.append(name)
-    lines = [line for line in console.splitlines() if line.strip()]
-    try:
-        found = json.loads(doctor.read_text())["probes"]
-    except (OSError, ValueError):
-        found = []
-    release = release.read_text().strip() if release.is_file() else ""
-    return Outcome(release, passed, skipped, failed, found, "\n".join(lines[-40:]))

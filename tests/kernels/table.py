@@ -10,7 +10,7 @@ def rows(release, outcome, plugins):
 
     Args:
         release: `uname -r`, or what was asked for if the guest did not come up.
-        outcome: See `guests.Outcome`.
+        outcome: See `outcomes.Outcome`.
         plugins: Names of the probes that should be there.
     """
     found = {probe["name"]: probe for probe in outcome.probes}

@@ -4,6 +4,7 @@ from datetime import date
 from pathlib import Path
 
 import guests
+import outcomes
 import pytest
 import table
 
@@ -26,7 +27,7 @@ DOCTOR = {
 
 
 def made(passed=(), skipped=None, failed=None, probes=(DOCTOR,)):
-    return guests.Outcome("5.10.0-32-amd64", list(passed), skipped or {}, failed or {}, list(probes), "")
+    return outcomes.Outcome("5.10.0-32-amd64", list(passed), skipped or {}, failed or {}, list(probes), "")
 
 
 def test_a_row_says_release_mode_losses_with_their_codes_and_what_was_tested():
@@ -68,15 +69,28 @@ def test_what_a_run_left_is_read(tmp_path):
         '<testcase classname="plugins.tcp.t" name="c"><failure message="no">trace</failure></testcase>'
         "</testsuite></testsuites>"
     )
-    outcome = guests.outcome(tmp_path, "one\n\ntwo\n")
+    outcome = outcomes.outcome(tmp_path, "one\n\ntwo\n")
     assert (outcome.release, outcome.passed, outcome.probes) == ("6.1.0", ["plugins.tcp.t::a"], [{"name": "tcp"}])
     assert outcome.skipped == {"plugins.tcp.t::b": "btf is missing: x"}
     assert outcome.failed == {"plugins.tcp.t::c": "no\ntrace"}
     assert outcome.console == "one\ntwo"
 
 
+def test_a_test_that_was_run_again_counts_by_its_last_run(tmp_path):
+    case = '<testcase classname="plugins.tcp.t" name="{}">{}</testcase>'
+    failure = '<failure message="no">trace</failure>'
+    assert outcomes.kept(tmp_path) is None
+    first = case.format("a", "") + case.format("b", failure) + case.format("c", failure)
+    (tmp_path / "junit.xml").write_text(f"<testsuite>{first}</testsuite>")
+    (tmp_path / outcomes.AGAIN).mkdir()
+    second = case.format("b", "") + case.format("c", failure)
+    (tmp_path / outcomes.AGAIN / "junit.xml").write_text(f"<testsuite>{second}</testsuite>")
+    found = outcomes.kept(tmp_path)
+    assert (found.passed, list(found.failed)) == (["plugins.tcp.t::a", "plugins.tcp.t::b"], ["plugins.tcp.t::c"])
+
+
 def test_a_run_that_left_nothing_is_an_outcome_too(tmp_path):
-    outcome = guests.outcome(tmp_path)
+    outcome = outcomes.outcome(tmp_path)
     assert (outcome.release, outcome.passed, outcome.probes) == ("", [], [])
 
 
