@@ -9,8 +9,10 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import Final, NoReturn, Protocol
 
 from obi_core.cli.output import complain
@@ -64,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None and words[:1] != ["run"]:
+        _give_way()
     try:
         status = _dispatch(words)
         sys.stdout.flush()
@@ -83,6 +87,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(f"unexpected {type(err).__name__}: {err}{hint}")
         return 1
     return status
+
+
+def _give_way() -> None:
+    """Have the kernel end this process first where a cgroup's memory is used up: it may stand in a pod beside the agent."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _dispatch(words: Sequence[str]) -> int:

@@ -27,6 +27,7 @@ from obi_core.kernel.base import BpfObject
 from obi_core.kernel.bcc_process import Wanted, run_child
 from obi_core.kernel.diagnosis import bpf_refusal
 from obi_core.kernel.headers import MODULES, VARIABLE, Headers, find_headers, reads_kernel_memory
+from obi_core.kernel.headroom import headroom
 from obi_core.kernel.links import Hooks
 from obi_core.kernel.maps import LoadedMap
 from obi_core.kernel.object import KernelObject, LoadedProgram
@@ -122,7 +123,7 @@ class BccLoader:
         }
         with self._environment(headers) as environ:
             try:
-                handed = run_child(name, request, wanted, environ=environ, deadline_s=self._deadline_s)
+                handed = run_child(name, request, wanted, environ=environ, deadline_s=self._deadline_s, room=headroom)
             except LoadError as error:
                 # BCC prints for people; what stands behind a refusal is found out here
                 if not error.need and bpf_refusal() and not self._lacking("tp"):

@@ -19,6 +19,7 @@ import os
 import socket
 import struct
 import sys
+from contextlib import suppress
 from typing import Any
 
 _MAP_TYPE_RINGBUF = 27
@@ -30,6 +31,9 @@ _INSTRUCTION = struct.Struct("<BBhi")
 
 def main() -> None:
     """Answer the one request."""
+    # If memory ends after all: us, not the agent that waits for us.
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123 - as little as can be is imported here
+        file.write("1000")
     request = json.load(sys.stdin)
     reply, descriptors = _serve(request)
     with socket.socket(fileno=int(sys.argv[1])) as channel:

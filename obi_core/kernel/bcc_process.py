@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -19,6 +19,8 @@ from obi_core.kernel.verifier import last_words
 
 _MOST_DESCRIPTORS: Final = 253
 """SCM_MAX_FD: so many go with one message."""
+_NEEDS: Final = 128 << 20
+"""Memory of one compilation, bytes; measured."""
 _REPLY_BYTES: Final = 1 << 17
 _TAIL_BYTES: Final = 1 << 16
 _TURN: Final = threading.Lock()
@@ -55,6 +57,7 @@ def run_child(
     *,
     environ: Mapping[str, str],
     deadline_s: float,
+    room: Callable[[], int | None] = lambda: None,
 ) -> Handover:
     """Compile and load in a fresh interpreter.
 
@@ -64,9 +67,11 @@ def run_child(
         programs: What to load.
         environ: Environment of the child.
         deadline_s: After so long the child is killed.
+        room: Gives the memory that the child may take, bytes; None: as much as it likes. Asked when its turn has come.
 
     Raises:
-        LoadError: The compiler or the verifier refused, BCC is not installed, or the child crashed or took too long.
+        LoadError: The compiler or the verifier refused, BCC is not installed, the child crashed or took too long, or there is
+            no room for it: the kernel would kill it, or the agent beside it.
     """
     asked = [
         {"name": program.name, "type": program.kind, "hook": program.hook, "optional": program.optional}
@@ -75,6 +80,11 @@ def run_child(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with _TURN, ours, _memory_file() as asking, _memory_file() as said:
         with theirs:
+            if (left := room()) is not None and left < _NEEDS:
+                raise LoadError(
+                    f"{stem}: BCC takes some {_NEEDS >> 20} MB while it compiles, and {max(0, left) >> 20} MB are left in this"
+                    " cgroup; raise its memory limit"
+                )
             asking.write(json.dumps({**request, "programs": asked}).encode())
             asking.seek(0)
             child = Path(__file__).with_name("bcc_child.py")

@@ -7,11 +7,12 @@ import pytest
 
 from obi_core.host import Host
 from obi_core.kernel.base import ProgramStats
+from obi_core.kernel.headroom import cgroup_limit, headroom
 from obi_core.model import Instrument, Kind, Mode, ProbeState, Program
 from obi_core.probe import Probe
 from obi_core.runtime import ladder
 from obi_core.runtime.costs import Budget, Cost, Reading
-from obi_core.runtime.footprint import cgroup_limit, memory_limit
+from obi_core.runtime.footprint import memory_limit
 from obi_core.runtime.governor import Governor
 from obi_core.runtime.meter import Meter
 from obi_core.runtime.orders import AnewError, Measure, Orders, Restore, Shed
@@ -428,3 +429,33 @@ def test_the_least_limit_of_our_cgroup_and_those_above_counts(tmp_path, version,
     assert cgroup_limit(host) == limit
     assert memory_limit(host, 200_000_000) == (200_000_000 if limit is None else int(0.9 * limit))
     assert memory_limit(host, 1_000) == 1_000
+
+
+@pytest.mark.parametrize(
+    ("version", "files", "left"),
+    [
+        (
+            2,
+            {
+                "pods/obi/memory.max": "100000000\n",
+                "pods/obi/memory.current": "70000000\n",
+                "pods/obi/memory.stat": "anon 40000000\nactive_file 5000000\ninactive_file 25000000\n",
+                "pods/memory.max": "90000000\n",
+                "pods/memory.current": "50000000\n",
+            },
+            40_000_000,
+        ),
+        (
+            1,
+            {
+                "pods/obi/memory.limit_in_bytes": "100000000\n",
+                "pods/obi/memory.usage_in_bytes": "70000000\n",
+                "pods/obi/memory.stat": "active_file 1\ntotal_active_file 5000000\ntotal_inactive_file 25000000\n",
+            },
+            60_000_000,
+        ),
+        (2, {"pods/obi/memory.max": "max\n"}, None),
+    ],
+)
+def test_what_is_left_until_the_nearest_limit_counts_files_as_left(tmp_path, version, files, left):
+    assert headroom(cgroup_host(tmp_path, version, files)) == left
