@@ -23,6 +23,8 @@ COMMANDS: Final = {
     "plugins": "which probes are installed",
     "doctor": "what this node allows, probe by probe",
     "health": "whether the agent that runs here is alive, or ready",
+    "programs": "which programs the agent that runs here has in the kernel, where, and what each costs",
+    "maps": "which maps it has there, how full they are and what memory they take",
     "cardinality": "how many series the probes make, and which attribute costs what",
     "trace": "single packets, live, as the programs in the kernel print them",
     "config": "check the configuration, or explain where each value came from",

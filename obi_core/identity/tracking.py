@@ -11,7 +11,7 @@ from typing import Any, Final
 from obi_core.errors import KernelError
 from obi_core.host import Host
 from obi_core.kernel import trial
-from obi_core.kernel.base import BpfObject, Loader
+from obi_core.kernel.base import BpfObject, Loader, MapStats, ProgramStats
 from obi_core.model import LoadPlan, Mode, Owner, Program
 from obi_core.settings.identity import REDACTED, IdentitySettings
 
@@ -55,6 +55,8 @@ class Tracking:
         self._executions: Mapping[tuple[int, int], Execution] = {}
         self.lost: Mapping[str, str] = {}
         """What is not noted, by program, and why."""
+        self.held: tuple[tuple[ProgramStats, ...], tuple[MapStats, ...]] = ((), ())
+        """What it has in the kernel."""
 
     def open(self, loader: Loader, host: Host) -> None:
         """Load and attach what the node allows."""
@@ -79,6 +81,8 @@ class Tracking:
                 bpf.attach(program.name)
         self.lost = {name: str(error) for name, error in bpf.refused.items()}
         self._bpf = bpf
+        # now, for later they belong to the bus thread; they do not change
+        self.held = tuple(bpf.programs()), tuple(bpf.maps())
 
     def tell(self) -> None:
         """Say what is lost, if anything is; once."""
@@ -127,6 +131,7 @@ class Tracking:
     def close(self) -> None:
         """Detach and forget. Idempotent."""
         bpf, self._bpf = self._bpf, None
+        self.held = ((), ())
         if bpf is not None:
             bpf.close()
 

@@ -19,6 +19,14 @@ class ProgramStats:
     run_count: int
     instructions: int
     """Verified instructions, 0 on kernels before 5.16."""
+    id: int = 0
+    """The kernel's number, as `bpftool prog` has it."""
+    kind: str = ""
+    """`enum bpf_prog_type`, in lower case."""
+    section: str = ""
+    """ELF section: names the hook."""
+    places: tuple[str, ...] = ()
+    """Where it is attached now; an empty word is the hook of its section."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +37,13 @@ class MapStats:
     max_entries: int
     memory_bytes: int
     """As the kernel accounts it (`memlock` in fdinfo)."""
+    id: int = 0
+    """The kernel's number, as `bpftool map` has it."""
+    kind: str = ""
+    """`enum bpf_map_type`, in lower case."""
+    key_bytes: int = 0
+    value_bytes: int = 0
+    """Of one CPU, where there is a value for each."""
 
 
 class BpfObject(Protocol):

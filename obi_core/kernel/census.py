@@ -13,7 +13,7 @@ from typing import Final
 from obi_core.errors import HostError
 from obi_core.kernel.lib import libbpf
 
-_TYPES: Final = {
+PROGRAM_KINDS: Final = {
     2: "kprobe", 3: "tc", 4: "tc_action", 5: "tracepoint", 6: "xdp", 7: "perf_event", 8: "cgroup_skb", 9: "cgroup_sock",
     13: "sockops", 14: "sk_skb", 15: "cgroup_device", 16: "sk_msg", 17: "raw_tracepoint", 18: "cgroup_sock_addr",
     23: "cgroup_sysctl", 25: "cgroup_sockopt", 26: "tracing", 27: "struct_ops", 28: "extension", 29: "lsm", 30: "sk_lookup",
@@ -56,7 +56,7 @@ def _programs(hooks: dict[int, str]) -> Iterator[Installed]:
         info = _info(lib.bpf_prog_get_fd_by_id(number))
         if info is not None:
             kind, name = _PROGRAM.unpack_from(info)[0], _PROGRAM.unpack_from(info)[-1]
-            yield Installed(number, _TYPES.get(kind, str(kind)), _text(name), hooks.get(number, ""))
+            yield Installed(number, PROGRAM_KINDS.get(kind, str(kind)), _text(name), hooks.get(number, ""))
 
 
 def _links() -> Iterator[tuple[int, str]]:

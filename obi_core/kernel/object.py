@@ -8,7 +8,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -196,8 +196,11 @@ class KernelObject:
 
     def programs(self) -> Iterator[ProgramStats]:
         """Cost of every loaded program."""
+        with self._links_lock:
+            links = tuple(self._links)
         for name, program in self._programs.items():
-            yield program_stats(name, program.fd)
+            places = tuple(place for attached, place in links if attached == name)
+            yield replace(program_stats(name, program.fd), section=program.section, places=places)
 
     def maps(self) -> Iterator[MapStats]:
         """Size of every map."""

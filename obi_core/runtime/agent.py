@@ -20,7 +20,7 @@ from obi_core.kernel.base import Loader
 from obi_core.model import LogEvent, Metric, ProbeState
 from obi_core.runtime.announcer import Announcer
 from obi_core.runtime.diary import Diary
-from obi_core.runtime.document import everything
+from obi_core.runtime.document import everything, kernel_objects
 from obi_core.runtime.door import Door
 from obi_core.runtime.fleet import Fleet, node_loader
 from obi_core.runtime.governor import Governor
@@ -149,6 +149,7 @@ class Agent:
             {
                 "config": {"hash": self._reloads.digest, "pool": self._settings.pool},
                 "budgets": self._governor.document() if self._governor else {},
+                "identity": kernel_objects(*(self._identity.held if self._identity else ((), ()))),
             },
         )
 

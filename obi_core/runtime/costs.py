@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from obi_core.kernel.base import ProgramStats
+from obi_core.kernel.base import MapStats, ProgramStats
 from obi_core.probe import Probe
 from obi_core.runtime.plan import Tally
 from obi_core.settings import BudgetSettings
@@ -93,7 +93,7 @@ class Cost:
 
 
 class MapMeter:
-    """Reads what a probe's maps take and how full they are, about once a minute: counting rows is not free."""
+    """Reads what a probe has in the kernel, and how full its maps are, about once a minute: counting rows is not free."""
 
     def __init__(self) -> None:
         self._at: float | None = None
@@ -102,7 +102,7 @@ class MapMeter:
         """Bring the tally up to date, if it is time; `now` is s, monotonic."""
         if self._at is None or now - self._at >= _MEASURE_EVERY_S:
             self._at = now
-            tally.map_bytes, tally.fill = map_bytes(probe), map_fill(probe)
+            tally.hold(*held(probe))
 
 
 def map_bytes(probe: Probe) -> int:
@@ -114,10 +114,10 @@ def map_bytes(probe: Probe) -> int:
     return sum(entry.memory_bytes for entry in bpf.maps())
 
 
-def map_fill(probe: Probe) -> Mapping[str, float]:
-    """How full each of its maps is, 0 to 1; nothing for one without a BPF object."""
+def held(probe: Probe) -> tuple[tuple[ProgramStats, ...], tuple[MapStats, ...], Mapping[str, float]]:
+    """Its programs, its maps, and how full each map is, 0 to 1; nothing for one without a BPF object."""
     try:
         bpf = probe.bpf
     except RuntimeError:
-        return {}
-    return bpf.fill()
+        return (), (), {}
+    return tuple(bpf.programs()), tuple(bpf.maps()), bpf.fill()

@@ -5,10 +5,52 @@ from dataclasses import asdict
 
 from obi_core.host import Host
 from obi_core.identity.resource import agent_version
+from obi_core.kernel.base import MapStats, ProgramStats
 from obi_core.model import Reason
 from obi_core.runtime.muster import Muster
 from obi_core.runtime.plan import Tally
 from obi_core.runtime.status import Status
+
+
+def kernel_objects(
+    programs: Iterable[ProgramStats], maps: Iterable[MapStats], fill: Mapping[str, float] | None = None
+) -> dict[str, object]:
+    """What somebody has in the kernel: `obi programs` and `obi maps` read it."""
+    ratios = fill or {}
+    return {
+        "programs": [
+            {
+                "name": each.name,
+                "id": each.id,
+                "kind": each.kind,
+                "section": each.section,
+                "attached": bool(each.places),
+                "places": [place for place in each.places if place],
+                "instructions": each.instructions,
+            }
+            for each in programs
+        ],
+        "maps": [
+            {
+                "name": each.name,
+                "id": each.id,
+                "kind": each.kind,
+                "key_bytes": each.key_bytes,
+                "value_bytes": each.value_bytes,
+                "max_entries": each.max_entries,
+                "memory_bytes": each.memory_bytes,
+                "fill": round(ratios[each.name], 4) if each.name in ratios else None,
+            }
+            for each in maps
+        ],
+    }
+
+
+def _worked(tally: Tally) -> dict[str, object]:
+    numbers = asdict(tally)
+    for name in ("programs", "maps", "fill"):
+        del numbers[name]
+    return {"work": numbers, **kernel_objects(tally.programs, tally.maps, tally.fill)}
 
 
 def everything(
@@ -52,7 +94,7 @@ def everything(
                 "version": listed[status.probe].version,
                 **status.full(),
                 "lost": lost.get(status.probe, {}),
-                "work": asdict(tallies[status.probe]) if status.probe in tallies else {},
+                **(_worked(tallies[status.probe]) if status.probe in tallies else {"work": {}, **kernel_objects((), ())}),
             }
             for status in statuses
             if status.probe in listed

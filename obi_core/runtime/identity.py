@@ -12,7 +12,7 @@ from obi_core.identity import CgroupResolver, ProcessResolver, Tracking
 from obi_core.identity.kubernetes import Api, ApiError, Cluster, KubernetesResolver
 from obi_core.identity.kubernetes.cluster import node_labels, node_name
 from obi_core.identity.tracking import EXEC, MKDIR
-from obi_core.kernel.base import Loader
+from obi_core.kernel.base import Loader, MapStats, ProgramStats
 from obi_core.model import Kind, Metric, Owner
 from obi_core.resolver import Resolver, Subject
 from obi_core.settings import CoreSettings, KubernetesSettings
@@ -78,6 +78,11 @@ class Identity:
             found |= {"process.vpid": noted.vpid, "process.executable.path": noted.path}
             found["process.command_line"] = noted.command_line
         return found
+
+    @property
+    def held(self) -> tuple[tuple[ProgramStats, ...], tuple[MapStats, ...]]:
+        """Programs and maps of the core's own in the kernel."""
+        return self._tracking.held
 
     def tell(self) -> None:
         """Say what this node does not let us know."""

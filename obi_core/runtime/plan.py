@@ -10,7 +10,7 @@ from typing import Protocol
 from obi_core.cgroups import Cgroups
 from obi_core.host import Host
 from obi_core.kernel.ages import RowAges
-from obi_core.kernel.base import Loader
+from obi_core.kernel.base import Loader, MapStats, ProgramStats
 from obi_core.model import Instrument, View, Yielded
 from obi_core.probe import Probe
 from obi_core.settings import BudgetSettings, ProbeSettings
@@ -115,6 +115,9 @@ class Tally:
     map_bytes: int = 0
     fill: Mapping[str, float] = field(default_factory=dict)
     """How full each map is, from 0 to 1; counted about once a minute."""
+    programs: tuple[ProgramStats, ...] = ()
+    """Its programs in the kernel; looked at as often, as are its maps."""
+    maps: tuple[MapStats, ...] = ()
     cpu_s: float = 0.0
     """CPU time of the thread."""
     left_open: int = 0
@@ -123,3 +126,8 @@ class Tally:
     """Programs that somebody else had detached, and that were attached again."""
     failures: int = 0
     """Failed starts and collections in a row."""
+
+    def hold(self, programs: tuple[ProgramStats, ...], maps: tuple[MapStats, ...], fill: Mapping[str, float]) -> None:
+        """Note what the probe has in the kernel now."""
+        self.programs, self.maps, self.fill = programs, maps, fill
+        self.map_bytes = sum(each.memory_bytes for each in maps)

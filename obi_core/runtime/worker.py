@@ -283,7 +283,7 @@ class Worker:
             problem = f"detach raised {said(error)}"
         finally:
             self._plan.outlet.end(self._name, self.generation)
-        self.tally.map_bytes, self.tally.fill = 0, {}
+        self.tally.hold((), (), {})
         return problem
 
     def _say(
