@@ -3,20 +3,23 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from obi_core.cli.logs import logging_to
 from obi_core.cli.options import RUN, add_settings, located, settings_of
 from obi_core.cli.output import say, say_document
+from obi_core.errors import ConfigError, HostError
 from obi_core.host import Host
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from obi_core.settings import Settings
+    from obi_core.settings import KubernetesSettings, Settings
+    from obi_core.settings.loading import NodeLabels
 
 _MASK: Final = "***"
 
@@ -30,7 +33,7 @@ class _Value:
     place: str
     """Where it came from."""
     wins_over: str = ""
-    """A variable of OpenTelemetry's that says something of it too, and gives way."""
+    """What else says something of it and gives way, the strongest first: places with values, OpenTelemetry's variables."""
 
     def document(self) -> dict[str, str]:
         return {"key": self.key, "value": self.value, "from": self.place, "wins_over": self.wins_over}
@@ -48,6 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action.add_argument(
                 "path", nargs="?", default="", help="only what begins with this, such as otlp or tcp.interval_s"
             )
+            action.add_argument("--key", metavar="KEY", help="only this key or section, such as tcp.interval_s")
+            action.add_argument(
+                "--node", metavar="NAME", help="as on this node of the cluster: its labels, read from the API, choose the pool"
+            )
             action.add_argument("--json", action="store_true", help="one JSON document")
         add_settings(action, RUN)
 
@@ -56,9 +63,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Do either.
 
     Raises:
-        ConfigError: The configuration is wrong.
+        ConfigError: The configuration is wrong, or there is no such key.
+        HostError: The API does not say what labels the node has.
     """
-    settings = settings_of(arguments, RUN)
+    node = getattr(arguments, "node", None)
+    settings = settings_of(arguments, RUN, labels=_labels_of(node) if node else None)
     with logging_to(sys.stderr, settings.core.agent.log_level), located(settings), redirect_stdout(sys.stderr):
         models = _models(settings)
         destinations = _destinations(settings)
@@ -66,10 +75,14 @@ def run(arguments: argparse.Namespace) -> int:
         sent = "; ".join(f"{signal} to {url}" for signal, url in destinations) or "nothing is exported over OTLP"
         say(f"the configuration is right: {len(models)} sections; {sent}")
         return 0
-    values = [value for value in _values(settings, models) if value.key.startswith(arguments.path)]
+    values = [value for value in _values(settings, models) if _asked(value.key, arguments.path, arguments.key)]
+    if arguments.key and not values:
+        known = {value.key for value in _values(settings, models)}
+        raise ConfigError(f"there is no setting {arguments.key!r}{_nearest(arguments.key, known)}", file="--key")
     if arguments.json:
         say_document(
             {
+                "pool": settings.pool,
                 "values": [value.document() for value in values],
                 "exports": [{"signal": signal, "url": url} for signal, url in destinations],
             }
@@ -79,10 +92,40 @@ def run(arguments: argparse.Namespace) -> int:
     for value in values:
         overruled = f" (wins over {value.wins_over})" if value.wins_over else ""
         say(f"{f'{value.key} = {value.value}':<{width}}  # {value.place}{overruled}")
-    if not arguments.path:
+    if node or not (arguments.path or arguments.key):
+        of = f" of node {node}" if node else ""
+        say(f"# the pool{of} is {settings.pool}" if settings.pool else f"# no pool{of}")
+    if not (arguments.path or arguments.key):
         for signal, url in destinations:
             say(f"# {signal} are exported to {url}")
     return 0
+
+
+def _nearest(word: str, known: set[str]) -> str:
+    close = get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    return f'; did you mean "{close[0]}"?' if close else "; `obi config explain` lists all"
+
+
+def _asked(name: str, path: str, key: str | None) -> bool:
+    return name.startswith(path) and (not key or name == key or name.startswith(f"{key}."))
+
+
+def _labels_of(node: str) -> "NodeLabels":
+    """Make what reads the labels of another node than this."""
+
+    def read(kubernetes: "KubernetesSettings") -> "Mapping[str, str]":
+        from obi_core.identity.kubernetes import Api, ApiError  # `obi --help` needs none of it
+        from obi_core.identity.kubernetes.cluster import node_labels
+
+        asked = kubernetes.model_copy(update={"node": node})
+        try:
+            if Api.found(asked, os.environ) is None:
+                raise HostError("--node: nothing says where the API of the cluster is; set kubernetes.api")
+            return node_labels(asked, os.environ)
+        except ApiError as error:
+            raise HostError(f"--node: the labels of {node} cannot be read: {error}") from error
+
+    return read
 
 
 def _models(settings: "Settings") -> dict[str, "BaseModel"]:
@@ -125,8 +168,11 @@ def _values(settings: "Settings", models: dict[str, "BaseModel"]) -> Iterator[_V
                 place = settings.origin(path)
                 if place.origin is Origin.DEFAULT and part:
                     place = settings.origin(f"{section}.{key}")
-                weaker = ignored.get((section, key), "") if place.origin not in {Origin.STANDARD, Origin.DEFAULT} else ""
-                yield _Value(path, _shown(one), str(place), weaker)
+                others = [(place, other) for place, other in settings.overruled(path) if place.origin is not Origin.STANDARD]
+                weaker = [f"{place} = {_weaker(one, other)}" for place, other in others]
+                if (section, key) in ignored and place.origin not in {Origin.STANDARD, Origin.DEFAULT}:
+                    weaker.append(ignored[section, key])
+                yield _Value(path, _shown(one), str(place), ", ".join(weaker))
     from obi_core.identity.resource import described
 
     for name, attribute in described(settings.core, Host(), os.environ).items():
@@ -139,6 +185,12 @@ def _variables(environ: "os._Environ[str]") -> dict[tuple[str, ...], str]:
     from obi_core.settings.standard import standard
 
     return {path: place.name for path, place in standard(environ, ()).places.items() if len(path) == 2}  # noqa: PLR2004 - section, key
+
+
+def _weaker(stronger: object, value: object) -> str:
+    from pydantic import SecretStr
+
+    return _MASK if isinstance(stronger, SecretStr) else _shown(tuple(value) if isinstance(value, list) else value)
 
 
 def _shown(value: object) -> str:

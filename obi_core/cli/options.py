@@ -13,6 +13,7 @@ from obi_core.errors import ConfigError
 if TYPE_CHECKING:
     from obi_core.host import Host
     from obi_core.settings import KubernetesSettings, Settings
+    from obi_core.settings.loading import NodeLabels
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,19 @@ def add_settings(parser: argparse.ArgumentParser, flags: tuple[Flag, ...]) -> No
         parser.add_argument(flag.flag, dest=flag.setting, metavar=flag.metavar, help=flag.text)
 
 
-def settings_of(arguments: argparse.Namespace, flags: tuple[Flag, ...], more: Mapping[str, str] | None = None) -> "Settings":
-    """Load the settings that files, variables and the flags of a command ask for; `more`: others by dotted path (`--set`).
+def settings_of(
+    arguments: argparse.Namespace,
+    flags: tuple[Flag, ...],
+    more: Mapping[str, str] | None = None,
+    labels: "NodeLabels | None" = None,
+) -> "Settings":
+    """Load the settings that files, variables and the flags of a command ask for.
+
+    Args:
+        arguments: What was typed.
+        flags: The flags of the command.
+        more: Other settings by dotted path (`--set`).
+        labels: Reads the labels by which a pool is chosen; None: this node's, once.
 
     Raises:
         ConfigError: Something in them is wrong.
@@ -71,13 +83,13 @@ def settings_of(arguments: argparse.Namespace, flags: tuple[Flag, ...], more: Ma
         flag.setting: Given(value, flag.flag) for flag in flags if (value := getattr(arguments, flag.setting)) is not None
     }
     given |= {key: Given(value, "--set") for key, value in (more or {}).items()}
-    return load_settings(directory_of(arguments), os.environ, given, labels=_node_labels)
+    return load_settings(directory_of(arguments), os.environ, given, labels=labels or _node_labels)
 
 
 def _node_labels(kubernetes: "KubernetesSettings") -> Mapping[str, str]:
-    from obi_core.runtime.identity import labels_of_node  # only where a pool has a selector
+    from obi_core.runtime.node_labels import NodeLabels  # only where a pool has a selector
 
-    return labels_of_node(os.environ)(kubernetes)
+    return NodeLabels(os.environ)(kubernetes)
 
 
 def directory_of(arguments: argparse.Namespace) -> Path | None:

@@ -32,10 +32,12 @@ def run(arguments: argparse.Namespace) -> int:
         ConfigError: A setting is wrong.
         HostError: No probe can run here, or a port is taken.
     """
-    from obi_core.settings.changes import FileChanges  # `obi --help` needs none of it
+    from obi_core.runtime.node_labels import NodeLabels  # `obi --help` needs none of it
+    from obi_core.settings.changes import FileChanges
 
     with _Signals() as signals:
-        settings = settings_of(arguments, RUN)
+        labels = NodeLabels(os.environ)
+        settings = settings_of(arguments, RUN, labels=labels)
         files = FileChanges(directory_of(arguments))
         with logging_to(sys.stderr, settings.core.agent.log_level), located(settings):
             host = host_of(settings)
@@ -45,7 +47,12 @@ def run(arguments: argparse.Namespace) -> int:
             from obi_core.runtime.agent import Agent
 
             refuse_if_hopeless(settings, host)
-            agent = Agent(settings, host, reread=lambda: settings_of(arguments, RUN), changed=files.settled)
+            agent = Agent(
+                settings,
+                host,
+                reread=lambda: settings_of(arguments, RUN, labels=labels),
+                changed=lambda: files.settled() or labels.came(),
+            )
             signals.stop_by(agent.stop)
             signals.reload_by(agent.reload)
             return agent.run()

@@ -9,8 +9,8 @@ from obi_core.bus.own import own_metric
 from obi_core.cgroups import Cgroups
 from obi_core.host import Host
 from obi_core.identity import CgroupResolver, ProcessResolver, Tracking
-from obi_core.identity.kubernetes import Api, ApiError, Cluster, KubernetesResolver
-from obi_core.identity.kubernetes.cluster import node_labels, node_name
+from obi_core.identity.kubernetes import Api, Cluster, KubernetesResolver
+from obi_core.identity.kubernetes.cluster import node_name
 from obi_core.identity.tracking import EXEC, MKDIR
 from obi_core.kernel.base import Loader, MapStats, ProgramStats
 from obi_core.model import Kind, Metric, Owner
@@ -157,16 +157,3 @@ class Identity:
             self._cluster.start()
         elif settings.enabled == "on":
             _log.warning("kubernetes.enabled is on, but nothing says where the API is; set kubernetes.api")
-
-
-def labels_of_node(environ: Mapping[str, str]) -> Callable[[KubernetesSettings], Mapping[str, str]]:
-    """Make what reads the labels of this node; without an answer from the API it says so and gives none."""
-
-    def read(settings: KubernetesSettings) -> Mapping[str, str]:
-        try:
-            return node_labels(settings, environ)
-        except ApiError as error:
-            _log.warning("kubernetes: this node's labels cannot be read, so no pool is chosen by them: %s", error)
-            return {}
-
-    return read

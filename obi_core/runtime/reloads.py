@@ -58,8 +58,7 @@ class Reloads:
         return asked
 
     def came(self, result: str, detail: str) -> None:
-        """Count and say what came of one."""
-        self._counts[result] += 1
+        """Say what came of one, then count it: who sees the count finds the rest said."""
         level = logging.ERROR if result == "refused" else logging.INFO
         _log.log(level, "%s", detail)
         self._note(
@@ -70,6 +69,7 @@ class Reloads:
                 attributes={"obi.config.result": result, "obi.config.hash": self.digest},
             )
         )
+        self._counts[result] += 1
 
     def own(self) -> Sequence[Metric]:
         """Say it as metrics."""

@@ -106,7 +106,13 @@ class Settings:
 
     def origin(self, path: str) -> Place:
         """Where the value at a dotted path (`tcp.interval_s`, `otlp.headers.authorization`) came from."""
-        return self._place(tuple(path.split(".")), exact=True)
+        return self._place(self._keys(path), exact=True)
+
+    def overruled(self, path: str) -> tuple[tuple[Place, object], ...]:
+        """What gives way to the value at a dotted path: where each stands and what it says, the strongest first."""
+        keys = self._keys(path)
+        places = [(layer.places[keys], layer) for layer in self._layers if keys in layer.places]
+        return tuple((place, _at(layer, keys)) for place, layer in places[1:])
 
     def given(self, section: str) -> Iterator[tuple[str, ...]]:
         """Paths of a section that some layer says something of: keys, and keys within mappings."""
@@ -124,6 +130,11 @@ class Settings:
         except ValidationError as err:
             raise invalid(err, self._place, name, model) from err
 
+    def _keys(self, path: str) -> Dotted:
+        # a key within a mapping may have dots of its own
+        short = tuple(path.split(".", 2))
+        return short if any(short in layer.places for layer in self._layers) else tuple(path.split("."))
+
     def _place(self, path: Dotted, *, exact: bool = False) -> Place:
         """The strongest layer that says something of `path`, else (unless `exact`) of what encloses it."""
         for length in range(len(path), 0, -1):
@@ -133,6 +144,13 @@ class Settings:
             if exact:
                 break
         return Place(Origin.DEFAULT)
+
+
+def _at(layer: Layer, keys: Dotted) -> object:
+    found: object = layer.values
+    for key in keys:
+        found = found.get(key) if isinstance(found, Mapping) else found
+    return found
 
 
 def load_settings(

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from obi_core.testing.kube import KubeApi
 from obi_core.testing.otlp import make_certificates
 
 PLANTED = "hunter2-correct-horse"
@@ -14,6 +15,13 @@ def folder(tmp_path):
     made = tmp_path / "config"
     made.mkdir()
     return made
+
+
+@pytest.fixture
+def kubernetes():
+    server = KubeApi()
+    yield server
+    server.close()
 
 
 def write(folder, text):
@@ -89,6 +97,53 @@ def test_every_value_is_explained_with_its_place_and_what_it_wins_over(obi, fold
     text = obi("config", "explain", "otlp", "--config", folder, **environ)
     assert "# OBI_OTLP__ENDPOINT (wins over OTEL_EXPORTER_OTLP_ENDPOINT)" in text.stdout
     assert all(line.startswith("otlp") for line in text.stdout.splitlines())
+
+
+def test_what_a_value_overrode_is_listed_with_its_place_the_strongest_first(obi, folder):
+    (folder / "pools").mkdir()
+    (folder / "pools/gpu.yaml").write_text("agent:\n  interval_s: 3s\nmetrics:\n  attributes:\n    obi.tcp.*: {deny: [a]}\n")
+    write(folder, f"agent:\n  interval_s: 2s\n  plugins: [tcp, limits]\notlp:\n  headers:\n    x: {PLANTED}\n")
+    environ = {"OBI_POOL": "gpu", "OBI_AGENT__INTERVAL_S": "4s", "OBI_AGENT__PLUGINS": "tcp", "OBI_OTLP__HEADERS": "x=other"}
+
+    def explained(*words):
+        done = obi("config", "explain", *words, "--config", folder, "--interval", "5s", **environ)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    assert explained("--key", "agent.interval_s") == (
+        f"agent.interval_s = 5.0  # --interval (wins over OBI_AGENT__INTERVAL_S = 4s, {folder}/pools/gpu.yaml:2 = 3s, "
+        f"{folder}/obi.yaml:2 = 2s)\n"
+    )
+    assert f"# OBI_AGENT__PLUGINS (wins over {folder}/obi.yaml:3 = tcp, limits)" in explained("--key", "agent")
+    assert explained("--key", "otlp.headers.x").endswith(f"# OBI_OTLP__HEADERS (wins over {folder}/obi.yaml:6 = ***)\n")
+    assert f"# {folder}/pools/gpu.yaml:5" in explained("--key", "metrics.attributes.obi.tcp.*")
+    assert "# the pool is gpu\n" in explained()
+
+
+def test_a_key_that_there_is_not_names_the_nearest(obi, folder):
+    done = obi("config", "explain", "--key", "agent.intervall_s")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "obi: --key: there is no setting 'agent.intervall_s'; did you mean \"agent.interval_s\"?\n"
+
+
+def test_another_node_s_labels_choose_the_pool_that_is_explained(obi, folder, kubernetes):
+    kubernetes.objects["/api/v1/nodes/n7"] = {"one": {"metadata": {"labels": {"accelerator": "nvidia"}}}}
+    (folder / "pools").mkdir()
+    (folder / "pools/gpu.yaml").write_text("pool:\n  selector: {accelerator: nvidia}\nagent:\n  interval_s: 3s\n")
+    write(folder, f"agent:\n  interval_s: 2s\nkubernetes:\n  api: {kubernetes.url}\n  node: n1\n")
+    said = {}
+    for node in ("n1", "n7"):
+        said[node] = obi("config", "explain", "--key", "agent.interval_s", "--config", folder, "--node", node).stdout
+    assert said == {
+        "n1": f"agent.interval_s = 2.0  # {folder}/obi.yaml:2\n# no pool of node n1\n",
+        "n7": f"agent.interval_s = 3.0  # {folder}/pools/gpu.yaml:4 (wins over {folder}/obi.yaml:2 = 2s)\n"
+        "# the pool of node n7 is gpu\n",
+    }
+    kubernetes.faults["get"] = [403]
+    done = obi("config", "explain", "--config", folder, "--node", "n7")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"obi: --node: the labels of n7 cannot be read: {kubernetes.url}/api/v1/nodes/n7: HTTP status 403")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_planted_secret_is_in_no_output_of_any_command(obi, folder, tmp_path):
