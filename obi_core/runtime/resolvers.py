@@ -40,6 +40,10 @@ class Resolvers:
         """What the core knows of the process beyond its subject; see `Describer`."""
         return self._core.details(owner)
 
+    def peer(self, address: str) -> Mapping[str, str]:
+        """Whose an address is, as the core knows it; see `Describer`."""
+        return self._core.peer(address)
+
     def resolve(self, owner: Owner) -> Subject:
         """Describe `owner` from what all know now."""
         subject = self._core.resolve(owner)

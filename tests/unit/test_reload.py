@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from obi_core.errors import ConfigError
 from obi_core.host import Host
 from obi_core.model import ProbeState
 from obi_core.runtime.agent import Agent
+from obi_core.runtime.costs import Budget
+from obi_core.runtime.orders import Restore, Shed
 from obi_core.settings import load_settings
 from obi_core.testing.fakes import FakeLoader
 from obi_core.testing.site import Site
@@ -24,7 +27,7 @@ PROBE = """
     kernel = FakeLoader()
 
     class Settings(ProbeSettings):
-        every: Annotated[int, Live("{name}_every")] = 1
+        every: Annotated[int, Live("{name}_every", shed=True)] = 1
         size: int = 1
 
     class P(Probe):
@@ -157,6 +160,48 @@ def test_only_the_probe_that_changed_starts_anew(running):
     running.until(lambda: (running.status("good").generation, running.status("good").active) == (2, True))
     assert running.status("other").generation == 1
     assert running.own("obi_probe_restarts_total") == {(("probe", "good"),): 1, (("probe", "other"),): 0}
+
+
+def test_a_reload_while_a_probe_sheds_keeps_the_new_settings_and_the_steps_taken(running):
+    running.start()
+    kernel = sys.modules["site_dist_good"].kernel
+    runner = next(runner for runner in running.agent._fleet if runner.name == "good")
+    objects = list(kernel.loaded)
+
+    def sampled():
+        return [loaded.tuned.get("good_every") for loaded in kernel.loaded]
+
+    for every in (2, 4):
+        runner.order(Shed(Budget.KERNEL_CPU))
+        running.until(lambda every=every: sampled() == [every])
+    steps = running.status("good").sheds
+    assert steps == ("samples 2 times less", "samples 4 times less")
+    assert running.reload(good__every=10) == "applied"
+    running.until(lambda: sampled() == [40])
+    assert (kernel.loaded, running.status("good").generation, running.status("good").sheds) == (objects, 1, steps)
+    # a change that needs a new start keeps them too
+    assert running.reload(good__size=2) == "applied"
+    running.until(lambda: (running.status("good").generation, running.status("good").active) == (2, True))
+    running.until(lambda: sampled()[-1] == 40)
+    assert running.status("good").sheds == steps
+    for every in (20, 10):
+        runner.order(Restore())
+        running.until(lambda every=every: sampled()[-1] == every)
+    assert running.status("good").sheds == ()
+
+
+def test_a_changed_budget_alone_starts_no_probe_anew(running):
+    running.start()
+    before = running.own("obi_config_info")
+    assert running.reload(budgets__cpu=0.5, budgets__series=17, budgets__events_per_s=9) == "applied"
+    assert running.own("obi_config_info") != before
+    document = running.agent.status()["budgets"]
+    assert document["cpus_allowed"] == 0.5 * (os.cpu_count() or 1), "the governor heeds it"
+    running.until(lambda: all(status.active for status in running.agent.statuses()))
+    assert [status.generation for status in running.agent.statuses()] == [1, 1]
+    # a budget that is heeded when maps are made is another matter
+    assert running.reload(budgets__map_memory=32 << 20) == "applied"
+    running.until(lambda: [(s.generation, s.active) for s in running.agent.statuses()] == [(2, True)] * 2)
 
 
 def test_an_interval_takes_effect_without_a_start(running):
