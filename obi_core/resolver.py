@@ -36,3 +36,6 @@ class Describer(Protocol):
 
     def details(self, owner: Owner) -> Mapping[str, str | int]:
         """Say what one process was: its id, its command line. Called on the bus thread; never blocks, never raises."""
+
+    def peer(self, address: str) -> Mapping[str, str]:
+        """Say whose an address is, as attributes; empty: not known. Called on the bus thread; never blocks, never raises."""

@@ -7,8 +7,9 @@ from threading import Lock
 from typing import Final
 
 from obi_core.bus.losses import Losses, Place
+from obi_core.bus.peers import describer_of, peers
 from obi_core.model import LogEvent, Span
-from obi_core.resolver import Describer, Resolver
+from obi_core.resolver import Resolver
 from obi_core.sink import Happening
 
 _AWAKE: Final = 2
@@ -26,6 +27,7 @@ class EventQueue:
 
     def __init__(self, losses: Losses, limit: int, resolver: Resolver) -> None:
         self._losses, self._limit, self._resolver = losses, limit, resolver
+        self._describer = describer_of(resolver)
         self._lock = Lock()
         self._wake: Callable[[], None] | None = None
         self._events: deque[tuple[Happening, bool]] = deque()
@@ -69,9 +71,10 @@ class EventQueue:
             return [self._events.popleft()[0] for _ in range(min(limit, len(self._events)))]
 
     def _described(self, happening: Happening) -> tuple[Happening, bool]:
-        if happening.what.owner is None:
-            return happening, True
+        named = peers(self._describer, happening.what.attributes)
         owner = happening.what.owner
+        if owner is None:
+            return (replace(happening, subject=named) if named else happening), True
         subject = self._resolver.resolve(owner)
-        details = self._resolver.details(owner) if isinstance(self._resolver, Describer) else {}
-        return replace(happening, subject={**details, **subject.attributes}), subject.complete
+        details = self._describer.details(owner) if self._describer is not None else {}
+        return replace(happening, subject={**details, **named, **subject.attributes}), subject.complete

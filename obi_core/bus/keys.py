@@ -133,7 +133,7 @@ class Generation:
         surplus = check_values(instrument, seen.attributes).keys() - set(instrument.attributes)
         if surplus:
             raise UndeclaredError(f"{instrument.name} does not declare the attribute {', '.join(sorted(surplus))}")
-        attributes = {**seen.attributes, **self._marks} if self._marks else seen.attributes
+        attributes = self._late.with_peers({**seen.attributes, **self._marks} if self._marks else seen.attributes)
         if len(keys.bindings) >= self._key_limit and keys.swept < self._number:
             keys.swept = self._number
             keys.sweep(self._number - 1, now)

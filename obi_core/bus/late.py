@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from obi_core.bus.bindings import Binding
 from obi_core.bus.moment import Moment
+from obi_core.bus.peers import describer_of, peers
 from obi_core.bus.series import Attributes, SeriesSet
 from obi_core.model import Kind, Owner
 from obi_core.resolver import Resolver, Subject
@@ -48,6 +49,7 @@ class LateBinder:
 
     def __init__(self, resolver: Resolver, grace_ns: int, limit: int) -> None:
         self._resolver, self._grace_ns, self._limit = resolver, grace_ns, limit
+        self._describer = describer_of(resolver)
         self._owners: dict[Owner, tuple[int, list[Waiting]]] = {}
         self._rows = 0
         self.unresolved = {"cgroup": 0, "container": 0, "full": 0, "late": 0, "pod": 0, "process": 0}
@@ -63,6 +65,11 @@ class LateBinder:
     def resolve(self, owner: Owner) -> Subject:
         """Ask the resolver."""
         return self._resolver.resolve(owner)
+
+    def with_peers(self, attributes: Mapping[str, str | int]) -> Mapping[str, str | int]:
+        """Add whose the addresses among `attributes` are."""
+        found = peers(self._describer, attributes)
+        return {**attributes, **found} if found else attributes
 
     def admits(self, subject: Subject) -> bool:
         """Whether one more row may wait; if not, count it as bound too early."""

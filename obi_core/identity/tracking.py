@@ -4,12 +4,12 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
 from obi_core.errors import KernelError
 from obi_core.host import Host
+from obi_core.identity.running import Execution, execution_of
 from obi_core.kernel import trial
 from obi_core.kernel.base import BpfObject, Loader, MapStats, ProgramStats
 from obi_core.model import LoadPlan, Mode, Owner, Program
@@ -23,18 +23,10 @@ _READ_EVERY_S: Final = 0.2
 _FEW: Final = 64
 """Rows of the map of command lines where nobody wants them: a map cannot have none."""
 
+_MOST_RUNNING: Final = 1_024
+"""Processes of which is remembered what /proc said."""
+
 _log: Final = logging.getLogger("obi.identity")
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """One process as its last exec made it."""
-
-    vpid: int
-    """Its id in its own pid namespace."""
-    path: str
-    command_line: str
-    """Redacted."""
 
 
 class Tracking:
@@ -53,6 +45,8 @@ class Tracking:
         self._names: Mapping[tuple[int, str], str] = {}
         self._paths: Mapping[int, PurePosixPath] = {}
         self._executions: Mapping[tuple[int, int], Execution] = {}
+        self._running: dict[tuple[int, int], Execution] = {}
+        self._host = Host()
         self.lost: Mapping[str, str] = {}
         """What is not noted, by program, and why."""
         self.held: tuple[tuple[ProgramStats, ...], tuple[MapStats, ...]] = ((), ())
@@ -60,6 +54,7 @@ class Tracking:
 
     def open(self, loader: Loader, host: Host) -> None:
         """Load and attach what the node allows."""
+        self._host = host
         if not self._settings.tracking:
             self.lost = {program.name: "identity.tracking is off" for program in MODE.programs}
             return
@@ -115,7 +110,7 @@ class Tracking:
         return self._paths.get(cgroup_id)
 
     def execution(self, owner: Owner) -> Execution | None:
-        """How a process was started; None where that is not asked for or was not noted."""
+        """How a process was started: as noted, else as /proc tells; None where nobody asks for it, or neither knows."""
         key = (owner.tgid, owner.start_ns)
         if not self._settings.command_lines or not owner.tgid:
             return None
@@ -126,7 +121,7 @@ class Tracking:
                 )
                 for row, noted in self._rows("identity_execs")
             }
-        return self._executions.get(key)
+        return self._executions.get(key) or self._started_before(owner)
 
     def close(self) -> None:
         """Detach and forget. Idempotent."""
@@ -134,6 +129,14 @@ class Tracking:
         self.held = ((), ())
         if bpf is not None:
             bpf.close()
+
+    def _started_before(self, owner: Owner) -> Execution | None:
+        key = (owner.tgid, owner.start_ns)
+        if key not in self._running and (found := execution_of(self._host, owner, self._redacted)) is not None:
+            if len(self._running) >= _MOST_RUNNING:
+                self._running.clear()
+            self._running[key] = found
+        return self._running.get(key)
 
     def _redacted(self, arguments: bytes) -> str:
         line = " ".join(arguments.decode(errors="replace").rstrip("\0").split("\0"))

@@ -36,8 +36,8 @@ class KubernetesSettings(Section):
     node_labels: Names = Field((), description="Labels of this node that the agent says of itself, as `k8s.node.label.<key>`.")
     peers: bool = Field(
         False,
-        description="Whether the pods, services and nodes of the whole cluster are watched, to name the other end of a "
-        "connection; costs memory and API load by the size of the cluster.",
+        description="Whether the pods, services and nodes of the whole cluster are watched, to name the other end of "
+        "connections beyond this node; costs memory and API load by the size of the cluster.",
     )
     image: bool = Field(False, description="Whether metrics carry `container.image.name`.")
     ended_s: Seconds = Field(300.0, description="How long a pod that is gone is remembered: what it caused may be on its way.")

@@ -142,7 +142,9 @@ def test_another_node_s_labels_choose_the_pool_that_is_explained(obi, folder, ku
     kubernetes.faults["get"] = [403]
     done = obi("config", "explain", "--config", folder, "--node", "n7")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"obi: --node: the labels of n7 cannot be read: {kubernetes.url}/api/v1/nodes/n7: HTTP status 403")
+    assert done.stderr.startswith(
+        f"obi: --node: the labels of n7 cannot be read: {kubernetes.url}/api/v1/nodes/n7: HTTP status 403"
+    )
     assert done.stderr.count("\n") == 1
 
 

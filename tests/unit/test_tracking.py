@@ -1,5 +1,8 @@
 """Names and paths that the kernel has noted, and what happens where it does not note them."""
 
+import os
+import subprocess
+import sys
 from pathlib import PurePosixPath
 from types import SimpleNamespace
 
@@ -120,6 +123,41 @@ def test_a_command_line_is_opt_in():
 )
 def test_secrets_in_a_command_line_are_redacted(arguments, expected):
     assert execution(arguments, command_lines=True).command_line == expected
+
+
+def test_a_process_that_ran_before_the_agent_is_read_from_proc():
+    program = "print(flush=True); input()"
+    arguments = [sys.executable, "-c", program, "--token=hunter2"]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        process.stdout.readline()
+        ticks = Host().process_start_ticks(process.pid)
+        start_ns = ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+        noted = tracking(host=Host(), command_lines=True)
+        found = noted.execution(owner(7, tgid=process.pid, start_ns=start_ns))
+        assert (found.vpid, found.path) == (process.pid, os.path.realpath(sys.executable))
+        assert found.command_line == f"{sys.executable} -c {program} --token=[redacted]"
+        assert noted.execution(owner(7, tgid=process.pid, start_ns=start_ns - 10**9)) is None, "an id that went to another"
+        assert tracking(host=Host()).execution(owner(7, tgid=process.pid, start_ns=start_ns)) is None, "opt-in"
+        process.stdin.close()
+    assert noted.execution(owner(7, tgid=process.pid, start_ns=start_ns)) == found, "what was read outlives the process"
+    assert tracking(host=Host(), command_lines=True).execution(owner(7, tgid=process.pid, start_ns=start_ns)) is None
+
+
+def test_a_process_whose_files_cannot_be_read_has_its_own_id_and_no_path(tmp_path):
+    process = tmp_path / "12"
+    process.mkdir()
+    (process / "stat").write_text("12 (x) y) S " + "0 " * 18 + "100 0\n")
+    start_ns = 100 * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    one = owner(7, tgid=12, start_ns=start_ns)
+    noted = tracking(host=Able(proc=tmp_path), command_lines=True)
+    assert noted.execution(one) is None
+    (process / "cmdline").touch()
+    (process / "status").touch()
+    assert noted.execution(one) is None, "in the middle of an exec"
+    (process / "cmdline").write_bytes(b"x\0-v\0")
+    (process / "status").write_text("Name:\tx\nNSpid:\t12\t3\t1\n")
+    found = noted.execution(one)
+    assert (found.vpid, found.path, found.command_line) == (1, "", "x -v")
 
 
 def test_a_pattern_without_a_group_hides_all_that_it_matches():
