@@ -18,6 +18,7 @@ from pathlib import Path
 
 from agent import probes
 from footprint import footprint, imports
+from identity import naming
 from micro import ROWS, SERIES, pieces
 from programs import costs, statistics_are_on
 from ratios import control, with_agent
@@ -80,7 +81,8 @@ def _measure(chosen: argparse.Namespace, workload: Workload) -> Report:
 
     if on("micro"):
         small = min(chosen.scale, 1)
-        report.micro = pieces(max(64, int(ROWS * small)), max(64, int(SERIES * small)))
+        series = max(64, int(SERIES * small))
+        report.micro = [*pieces(max(64, int(ROWS * small)), series), *naming(series)]
     if on("control"):
         report.control = control(workload, chosen.rounds)
     if on("ratios"):

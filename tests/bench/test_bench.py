@@ -36,7 +36,7 @@ def test_one_small_round_fills_every_table(tmp_path):
     assert [each["workload"] for each in found["control"]] == WORKLOADS
     assert [each["workload"] for each in found["ratios"]["all"]] == WORKLOADS
     assert all(each["off_ns"] > 0 and each["ratio"]["least"] > 0 for each in found["control"])
-    assert len(found["micro"]) == 7
+    assert len(found["micro"]) == 9
     assert all(each["least_ms"] > 0 and each["ms"] > 0 for each in found["micro"])
     assert found["footprint"]["at_last"]["rss"] > found["footprint"]["at_last"]["uss"] > 0
     assert found["imports"][0]["step"] == "bare interpreter"

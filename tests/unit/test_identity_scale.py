@@ -41,7 +41,9 @@ def minute(node, clock, table, first):
     for tenth in range(MINUTE + LIFE + 100):
         now = Moment(10**18 + int(clock() * 1e9), int(clock() * 1e9))
         batch = []
-        for number in range(PODS):
+        # those that may be alive
+        youngest = min(PODS, tenth * PODS // MINUTE + 2)
+        for number in range(max(0, (tenth - LIFE) * PODS // MINUTE - 1), youngest):
             age = tenth - number * MINUTE // PODS
             serial = first + number
             uid = f"{serial:08x}-0000-4000-8000-000000000000"

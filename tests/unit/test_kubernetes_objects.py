@@ -107,6 +107,20 @@ def test_an_address_belongs_to_who_has_it_now():
     assert table.at("::ffff:10.0.0.1").uid == "new"
 
 
+def test_an_address_is_not_taken_back_by_the_last_states_of_who_had_it():
+    table = PodTable(100, 300.0, FakeClock())
+    old, done = pod("old", ip="10.0.0.1"), pod("done", ip="10.0.0.1")
+    done["status"]["phase"] = "Succeeded"
+    for found in (old, pod("new", ip="10.0.0.1"), old, done):
+        table.put(pod_of(found, Wanted()))
+    assert table.at("10.0.0.1").uid == "new"
+    table.end("old")
+    table.put(pod_of(pod("new", ip="10.0.0.2"), Wanted()))
+    assert table.at("10.0.0.1") is None
+    table.put(pod_of(done, Wanted()))
+    assert table.at("10.0.0.1").uid == "done", "a free one names who had it last: what it caused may be on its way"
+
+
 def test_the_table_is_bounded_and_those_that_ended_first_go():
     table = PodTable(3, 300.0, FakeClock())
     for uid in ("a", "b", "c"):

@@ -103,6 +103,23 @@ def test_half_a_line_costs_nothing(api, follow, cut):
     assert contact(cluster).resyncs == 1
 
 
+def test_500_pods_that_come_and_go_at_once_are_all_named_and_none_is_left_running(api, follow):
+    cluster = follow(api)
+    api.watched()
+    for number in range(500):
+        uid, container = f"u{number}", f"{number:064x}"
+        api.put(pod(uid, owner=("Job", "burst")))
+        api.put(pod(uid, owner=("Job", "burst"), containers={"app": container}, ip=f"10.1.{number // 250}.{number % 250}"))
+        api.delete(uid)
+    until(lambda: contact(cluster).events == 1500)
+    for number in range(500):
+        found = cluster.pods.pod(f"u{number}")
+        assert (found.attributes["k8s.job.name"], found.containers[f"{number:064x}"].name) == ("burst", "app")
+        assert cluster.peer(f"10.1.{number // 250}.{number % 250}")["k8s.pod.name"] == f"u{number}"
+    assert (len(cluster.pods), cluster.pods.running) == (500, 0)
+    assert (contact(cluster).resyncs, contact(cluster).failures) == (1, {})
+
+
 def test_a_bookmark_says_where_to_go_on(api, follow):
     cluster = follow(api)
     api.watched()
@@ -352,5 +369,13 @@ def test_peers_of_the_same_node_are_known_and_of_the_cluster_where_asked_for(api
     assert cluster.peer("10.96.7.7") == {"k8s.namespace.name": "shop", "k8s.service.name": "web"}
     assert cluster.peer("10.0.0.2") == {"k8s.node.name": "n2"}
     assert cluster.peer("8.8.8.8") == {}
+    until(lambda: len(api._streams) == 3)
+    # an address that went on to another pod before the end of the first was told of
+    api.put(pod("next", ip="10.1.9.9", node="n3"))
+    api.delete("there")
+    until(lambda: contact(cluster).events == 2)
+    assert cluster.peer("10.1.9.9")["k8s.pod.name"] == "next"
+    api.delete("next")
+    until(lambda: cluster.peer("10.1.9.9") == {})
     assert len(cluster.pods) == 1
     assert not any("fieldSelector" in query for query in api.asked("list"))

@@ -20,6 +20,7 @@ _OWNERS: Final[Mapping[str, str]] = {
     "Job": "k8s.job.name",
     "ReplicationController": "k8s.replicationcontroller.name",
 }
+_FINISHED: Final = ("Succeeded", "Failed")
 _STATUSES: Final = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 
 
@@ -55,6 +56,8 @@ class Pod:
     """By container id, those before a restart too."""
     attributes: Mapping[str, str]
     """`k8s.namespace.name`, `k8s.pod.name`, its workload, its labels."""
+    finished: bool = False
+    """Its containers have ended for good: another may have its addresses, which its status goes on to show."""
 
 
 def pod_of(found: Mapping[str, Any], wanted: Wanted) -> Pod | None:
@@ -79,6 +82,7 @@ def pod_of(found: Mapping[str, Any], wanted: Wanted) -> Pod | None:
             **_workload(metadata, labels),
             **labelled("k8s.pod.label", labels, wanted.labels),
         },
+        _text(status.get("phase")) in _FINISHED,
     )
 
 

@@ -5,7 +5,7 @@ from threading import Lock
 from typing import Any
 
 from obi_core.identity.kubernetes.objects import Pod
-from obi_core.identity.kubernetes.table import plain
+from obi_core.identity.kubernetes.table import claims, plain
 
 
 class _Kind:
@@ -13,13 +13,13 @@ class _Kind:
 
     def __init__(self, most: int, lock: Lock) -> None:
         self._most, self._lock = most, lock
-        self._names: dict[str, Mapping[str, str]] = {}
+        self._names: dict[str, tuple[str, Mapping[str, str]]] = {}
         self._of: dict[str, tuple[str, ...]] = {}
         self.refused = 0
 
     def at(self, address: str) -> Mapping[str, str] | None:
         with self._lock:
-            return self._names.get(address)
+            return self._names[address][1] if address in self._names else None
 
     def put(self, found: dict[str, Any]) -> str:
         uid, addresses, names = self.read(found)
@@ -28,35 +28,40 @@ class _Kind:
         return uid
 
     def put_pod(self, pod: Pod) -> None:
-        self._file(pod.uid, pod.addresses, pod.attributes)
+        self._file(pod.uid, pod.addresses, pod.attributes, finished=pod.finished)
 
     def end(self, found: dict[str, Any]) -> None:
         self.end_uid(self.read(found)[0])
 
     def end_uid(self, uid: str) -> None:
         with self._lock:
-            names = self._of.pop(uid, ())
-            for address in names:
-                self._names.pop(address, None)
+            for address in self._of.pop(uid, ()):
+                # another may have it by now
+                if self._names.get(address, ("",))[0] == uid:
+                    del self._names[address]
 
     def only(self, uids: set[str]) -> None:
         for uid in [uid for uid in list(self._of) if uid not in uids]:
             self.end_uid(uid)
 
+    def _holder(self, address: str) -> str | None:
+        return self._names[address][0] if address in self._names else None
+
     def read(self, found: dict[str, Any]) -> tuple[str, tuple[str, ...], Mapping[str, str]]:
         """Give uid, addresses and attributes."""
         raise NotImplementedError
 
-    def _file(self, uid: str, addresses: tuple[str, ...], names: Mapping[str, str]) -> None:
+    def _file(self, uid: str, addresses: tuple[str, ...], names: Mapping[str, str], *, finished: bool = False) -> None:
+        written = tuple(map(plain, addresses))
+        claimed = claims(uid, written, self._of.get(uid, ()), self._holder, finished=finished)
         self.end_uid(uid)
         with self._lock:
             if len(self._of) >= self._most:
                 self.refused += 1
                 return
-            written = tuple(map(plain, addresses))
             self._of[uid] = written
-            for address in written:
-                self._names[address] = names
+            for address in claimed:
+                self._names[address] = (uid, names)
 
 
 class _Pods(_Kind):

@@ -41,6 +41,8 @@ class PodTable:
         with self._lock:
             self._forget_old()
             before = self._pods.get(pod.uid)
+            written = tuple(map(plain, pod.addresses))
+            claimed = claims(pod.uid, written, before.addresses if before else (), self._addresses.get, finished=pod.finished)
             if before is None and len(self._pods) >= self._most:
                 if not self._ended:
                     self.refused += 1
@@ -56,8 +58,7 @@ class PodTable:
             self._ended.pop(pod.uid, None)
             for alias in pod.aliases:
                 self._aliases[alias] = pod.uid
-            for address in pod.addresses:
-                self._addresses[plain(address)] = pod.uid
+            self._addresses.update(dict.fromkeys(claimed, pod.uid))
 
     def end(self, uid: str) -> None:
         """Note that a pod is gone."""
@@ -105,6 +106,24 @@ class PodTable:
             # another may have it by now
             if self._addresses.get(address) == pod.uid:
                 del self._addresses[address]
+
+
+def claims(
+    uid: str, addresses: Iterable[str], before: Iterable[str], holder: Callable[[str], str | None], *, finished: bool = False
+) -> list[str]:
+    """Addresses that a state of an object takes: new ones, its own, and free ones.
+
+    What it had before and another has taken since stays with the other, and what has finished takes nothing away.
+
+    Args:
+        uid: Of the object.
+        addresses: What its state shows, in their one form.
+        before: What its state showed before.
+        holder: Gives the uid of who has an address.
+        finished: Whether it uses none any more.
+    """
+    shown = set(map(plain, before))
+    return [each for each in addresses if holder(each) in {None, uid} or (each not in shown and not finished)]
 
 
 def plain(address: str) -> str:
