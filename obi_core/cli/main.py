@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "cardinality": "how many series the probes make, and which attribute costs what",
     "trace": "single packets, live, as the programs in the kernel print them",
     "config": "check the configuration, or explain where each value came from",
+    "emit-known": "do a known number of things in this kernel, to count in a store what arrives",
     "test-export": "send one item over OTLP and say step by step what worked",
     "version": "version of OBI and of what it runs on",
 }
