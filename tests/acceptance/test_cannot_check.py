@@ -83,6 +83,17 @@ def test_a_store_that_has_nothing(name):
     assert_cannot(ran, name, store.url, "from the last 5m", "obi test-export --type")
 
 
+def test_mimir_and_cortex_are_asked_below_prometheus_where_they_have_their_queries():
+    with Prometheus() as mimir:
+        mimir.instead = lambda path: None if path.startswith("/prometheus/") else (404, "text/plain", "404 page not found")
+        mimir.look = lambda path, words, *, nobody: Prometheus.look(
+            mimir, path.removeprefix("/prometheus"), words, nobody=nobody
+        )
+        ran = script("validate-metrics.sh", "--metrics-url", mimir.url, "--wait", "0s")
+        assert mimir.asked[-1].startswith("/prometheus/api/v1/query?")
+    assert_cannot(ran, "validate-metrics.sh", f"the store of metrics at {mimir.url}/prometheus has nothing of OBI")
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_another_tenants_store_has_nothing_and_without_a_tenant_it_refuses(name):
     with KIND[name](tenant="mop") as store:
