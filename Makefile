@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test kernels bench lint bpf image image-test clean
+.PHONY: help setup run test kernels bench lint bpf dashboards image image-test clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -26,6 +26,10 @@ bench: ## what the agent costs, beside its targets (ARGS="--rounds 2 --idle 10" 
 lint: ## ruff, mypy, clang-format, shellcheck, yamllint, hadolint
 	@tools/setup lint
 	@tools/lint
+
+dashboards: ## write dashboards/*.json anew, of their sources beside them and the probes' catalogues
+	@tools/setup run test
+	@.venv/bin/python -m dashboards
 
 image: ## build the container image, asking no registry (TARGET=bcc: the variant with BCC; BASE=IMAGE: on a base that is pulled)
 	@tools/setup image

@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from obi_core.bus import own_metric
 from obi_core.errors import ObiError
-from obi_core.model import Metric
+from obi_core.model import Kind, Metric
 from obi_core.runtime.registry import ISOLATED
 from obi_core.settings import CoreSettings
 from obi_core.sink import Sink, Source
@@ -36,8 +37,8 @@ class Outputs:
         return tuple(sink.name for sink in self._started if sink.name)
 
     def own(self) -> Sequence[Metric]:
-        """What the sinks say of themselves."""
-        said: list[Metric] = []
+        """Where this agent is, and what the sinks say of themselves."""
+        said = [node_info(self._resource)]
         for sink in tuple(self._made):
             try:
                 said += sink.own()
@@ -155,3 +156,18 @@ class Outputs:
             sink.flush(deadline_s)
         except ISOLATED:  # a stranger's code
             _log.exception("sink %s did not flush", sink.name)
+
+
+def node_info(resource: Mapping[str, str]) -> Metric:
+    """Say where the agent is, for stores in which a resource's attributes are no labels.
+
+    Every other series of the agent joins this one, by the labels that tell agents apart. Without Kubernetes the node is called
+    as the host is.
+    """
+    host = resource.get("host.name", "")
+    where = {
+        "host.name": host,
+        "k8s.cluster.name": resource.get("k8s.cluster.name", ""),
+        "k8s.node.name": resource.get("k8s.node.name", host),
+    }
+    return own_metric("obi_node_info", Kind.GAUGE, "Always 1; where this agent is.", [(where, 1)])

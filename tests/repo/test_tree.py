@@ -8,7 +8,7 @@ import tomllib
 import pytest
 
 
-@pytest.mark.parametrize("target", ["setup", "run", "test", "bench", "lint", "bpf", "image", "image-test", "clean", "help"])
+@pytest.mark.parametrize("target", ["setup", "run", "test", "bench", "lint", "bpf", "dashboards", "image", "image-test", "clean", "help"])
 def test_make_knows_the_target(tree, target):
     done = subprocess.run(["make", "-n", target], cwd=tree.root, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -17,7 +17,7 @@ def test_make_knows_the_target(tree, target):
 def test_make_alone_lists_the_targets(tree):
     done = subprocess.run(["make", "--no-print-directory"], cwd=tree.root, capture_output=True, text=True, check=True)
     assert re.findall(r"^make ([a-z-]+)", done.stdout, re.MULTILINE) == [
-        "help", "setup", "run", "test", "kernels", "bench", "lint", "image", "image-test", "bpf", "clean",
+        "help", "setup", "run", "test", "kernels", "bench", "lint", "dashboards", "image", "image-test", "bpf", "clean",
     ]  # fmt: skip
 
 
