@@ -1,8 +1,11 @@
 """The program as its users start it: a process of its own."""
 
 import os
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -88,6 +91,35 @@ def victoria_program():
                 pytest.fail(problem)
             pytest.skip(problem)
     return program
+
+
+@pytest.fixture(scope="module")
+def store(victoria_program, tmp_path_factory):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    data, log = tmp_path_factory.mktemp("victoria"), tmp_path_factory.mktemp("log") / "log"
+    words = (f"-storageDataPath={data}", f"-httpListenAddr=127.0.0.1:{port}", "-search.latencyOffset=0s")
+    with log.open("w") as said:
+        process = subprocess.Popen(
+            [victoria_program, *words, "-opentelemetry.usePrometheusNaming", "-memory.allowedBytes=64MB"], stderr=said
+        )
+    address = f"127.0.0.1:{port}"
+    until = time.monotonic() + 20
+    while not _answers(address):
+        assert process.poll() is None, log.read_text()[-2000:]
+        assert time.monotonic() < until, log.read_text()[-2000:]
+        time.sleep(0.05)
+    yield address
+    process.kill()
+    process.wait()
+
+
+def _answers(address):
+    try:
+        with urllib.request.urlopen(f"http://{address}/health", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
 
 
 def _unpack(home, suite, package):

@@ -30,37 +30,6 @@ class Names:
         return Subject({"process.executable.name": owner.comm, "k8s.pod.name": "web-1"})
 
 
-@pytest.fixture(scope="module")
-def store(victoria_program, tmp_path_factory):
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    data, log = tmp_path_factory.mktemp("victoria"), tmp_path_factory.mktemp("log") / "log"
-    words = (f"-storageDataPath={data}", f"-httpListenAddr=127.0.0.1:{port}", "-search.latencyOffset=0s")
-    with log.open("w") as said:
-        process = subprocess.Popen(
-            [victoria_program, *words, "-opentelemetry.usePrometheusNaming", "-memory.allowedBytes=64MB"], stderr=said
-        )
-    address = f"127.0.0.1:{port}"
-    until = time.monotonic() + 20
-    while not answers(address):
-        assert process.poll() is None, log.read_text()[-2000:]
-        assert time.monotonic() < until, log.read_text()[-2000:]
-        time.sleep(0.05)
-    yield address
-    process.kill()
-    process.wait()
-
-
-def answers(address):
-    try:
-        with urllib.request.urlopen(f"http://{address}/health", timeout=5) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
-
-
 def ask(address, query):
     """The value of each series, by its labels without the resource's."""
     url = f"http://{address}/api/v1/query?{urllib.parse.urlencode({'query': query, 'time': time.time() + 5})}"

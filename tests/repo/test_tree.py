@@ -8,7 +8,9 @@ import tomllib
 import pytest
 
 
-@pytest.mark.parametrize("target", ["setup", "run", "test", "bench", "lint", "bpf", "dashboards", "image", "image-test", "clean", "help"])
+@pytest.mark.parametrize(
+    "target", ["setup", "run", "test", "bench", "lint", "bpf", "dashboards", "image", "image-test", "clean", "help"]
+)
 def test_make_knows_the_target(tree, target):
     done = subprocess.run(["make", "-n", target], cwd=tree.root, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
