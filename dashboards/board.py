@@ -27,6 +27,7 @@ Kind = Literal["lines", "areas", "number", "bars", "table"]
 TAG: Final = "obi"
 _STORE: Final = dashboard.DataSourceRef("prometheus", "${datasource}")
 _EVERYTHING: Final = dashboard.VariableOption(selected=True, text="All", value="$__all")
+_PLUGINS: Final = {"traces": "tempo", "logs": "loki"}
 _REF_IDS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _COLUMNS: Final = 24
 
@@ -52,7 +53,7 @@ class Jump:
         """Where Grafana's Explore asks it, in the dashboard's time."""
         language = {"queryType": "traceql"} if self.store == "traces" else {"queryType": "range"}
         field = "query" if self.store == "traces" else "expr"
-        where = {"type": {"traces": "tempo", "logs": "loki"}[self.store], "uid": f"${{{self.store}}}"}
+        where = {"type": _PLUGINS[self.store], "uid": f"${{{self.store}}}"}
         pane = {
             "datasource": where["uid"],
             "queries": [{"refId": "A", "datasource": where, **language, field: self.query}],
@@ -193,9 +194,10 @@ def _variables(board: Board) -> list[Builder[dashboard.VariableModel]]:
     if board.subjects:
         found.append(_labels("namespace", "Namespace", f"label_values({board.subjects}, k8s_namespace_name)"))
         found.append(_workload(board.subjects))
-    if any(panel.jumps or panel.exemplars for row in board.rows for panel in row.panels):
-        found.append(grafana.DatasourceVariable("traces").label("Traces").type("tempo"))
-        found.append(grafana.DatasourceVariable("logs").label("Logs").type("loki"))
+    led_to = {jump.store for row in board.rows for panel in row.panels for jump in panel.jumps}
+    for store, label in (("traces", "Traces"), ("logs", "Logs")):
+        if store in led_to:
+            found.append(grafana.DatasourceVariable(store).label(label).type(_PLUGINS[store]))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from dashboards.board import Board, Panel, Query, Row
+from dashboards.board import Board, Jump, Panel, Query, Row
 from dashboards.export import AGE, EXPORT
 from dashboards.promql import CHOSEN, NODE, NODE_LABEL, by_node, grouped, legend, own_rate
 
@@ -82,6 +82,7 @@ PROBES = Row(
             "none",
             (Query(by_node("obi_probe_state", "probe", "state", "reason")),),
             "table",
+            jumps=(Jump("What has changed, as log events", "logs", '{service_name="obi"} | scope_name="obi-core"'),),
         ),
         Panel(
             "In which mode does each probe run?",

@@ -2,12 +2,17 @@
 
 from typing import Final
 
-from dashboards.board import Board, Panel, Query, Row
+from dashboards.board import Board, Jump, Panel, Query, Row
 from dashboards.promql import CHOSEN, NODE_LABEL, WINDOW, by_node, grouped, legend, own_rate, top
 
 KERNEL: Final = 'obi_probe_cpu_seconds_total{side="kernel"}'
 USER: Final = 'obi_probe_cpu_seconds_total{side="user"}'
 SEEN: Final = 'obi_probe_events_total{outcome="seen"}'
+
+
+def _own_spans(name: str) -> str:
+    return f'{{ resource.service.name = "obi" && name = "{name}" }}'
+
 
 CPU = Row(
     "CPU",
@@ -118,6 +123,7 @@ WORK = Row(
             "Duration of the last one, the longest of all nodes, by probe.",
             "s",
             (Query(grouped("obi_probe_collect_seconds", ("probe",), "max"), legend("probe")),),
+            jumps=(Jump("A sample of collections, one by one", "traces", _own_spans("obi collect")),),
         ),
         Panel(
             "How many series does each probe make?",
@@ -131,6 +137,7 @@ WORK = Row(
             "Duration of the last request, the longest of all nodes, by signal.",
             "s",
             (Query(grouped("otlp_exporter_request_seconds", ("signal",), "max"), legend("signal")),),
+            jumps=(Jump("A sample of exports, one by one", "traces", _own_spans("obi export")),),
         ),
         Panel(
             "How much is handed to the exporter?",
