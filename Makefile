@@ -44,5 +44,5 @@ bpf: ## rebuild the BPF objects whose sources have changed
 
 clean: ## remove whatever the other targets made in this tree
 	@find bpf obi_core plugins tests \( -name '*.bpf.o' -o -name '*.bcc.c' \) -delete
-	@find bpf obi_core plugins tests tools -name __pycache__ -prune -exec rm -r {} +
+	@find bpf dashboards obi_core plugins tests tools -name __pycache__ -prune -exec rm -r {} +
 	@rm -rf .venv .venv-unfinished .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
