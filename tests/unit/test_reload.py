@@ -11,7 +11,7 @@ import pytest
 
 from obi_core.errors import ConfigError
 from obi_core.host import Host
-from obi_core.model import ProbeState
+from obi_core.model import ProbeState, Reason
 from obi_core.runtime.agent import Agent
 from obi_core.runtime.costs import Budget
 from obi_core.runtime.orders import Restore, Shed
@@ -188,6 +188,23 @@ def test_a_reload_while_a_probe_sheds_keeps_the_new_settings_and_the_steps_taken
         runner.order(Restore())
         running.until(lambda every=every: sampled()[-1] == every)
     assert running.status("good").sheds == ()
+
+
+def test_a_reload_while_a_probe_is_paused_counts_when_it_runs_again(running):
+    running.start()
+    kernel = sys.modules["site_dist_good"].kernel
+    runner = next(runner for runner in running.agent._fleet if runner.name == "good")
+    for level in range(1, 6):  # four times less, then not at all
+        runner.order(Shed(Budget.KERNEL_CPU))
+        running.until(lambda level=level: len(running.status("good").sheds) == level)
+    running.until(lambda: running.status("good").state is ProbeState.DETACHED)
+    paused = running.status("good")
+    assert (paused.reason, paused.sheds[-1]) == (Reason.OVER_BUDGET, "paused")
+    assert running.reload(good__every=10) == "applied"
+    assert running.status("good") == paused, "it stays so"
+    runner.order(Restore())
+    running.until(lambda: running.status("good").active and kernel.loaded[-1].tuned.get("good_every") == 160)
+    assert running.status("good").sheds == paused.sheds[:-1]
 
 
 def test_a_changed_budget_alone_starts_no_probe_anew(running):
