@@ -68,7 +68,8 @@ class ProcessResolver:
         try:
             noted = self._noted(owner)
         except LookupError:
-            name = self._name(owner)
+            # Without a process, /proc only tells who has this cut-off name now, which may be another cgroup's: better wait.
+            name = self._name(owner) if owner.tgid else comm
             return name, "process" if name == comm else ""
         return noted or self._name(owner), ""
 

@@ -97,3 +97,24 @@ def test_a_real_process_with_a_long_name_is_completed(tmp_path):
         finally:
             process.kill()
     assert found.attributes == {NAME: "sleeper-with-a-long-name"}
+
+
+def test_while_the_kernel_s_word_is_awaited_nobody_else_s_process_lends_its_name(tmp_path):
+    """Another cgroup's program with the same first 15 bytes runs; the owner's own has ended."""
+    other = tmp_path / "4711"
+    other.mkdir()
+    (other / "comm").write_text("obi-short-lived\n")
+    (other / "cmdline").write_bytes(b"/opt/obi-short-lived-omega\0")
+    answers = [LookupError(), "obi-short-lived-alpha"]
+
+    def noted(_):
+        answer = answers.pop(0)
+        if isinstance(answer, LookupError):
+            raise answer
+        return answer
+
+    found = resolver(Host(proc=tmp_path), noted=noted)
+    ended = Owner(0, 0, 7, "obi-short-lived")
+    first = found.resolve(ended)
+    assert (first.attributes, first.complete, first.missing) == ({NAME: "obi-short-lived"}, False, "process")
+    assert found.resolve(ended).attributes == {NAME: "obi-short-lived-alpha"}
