@@ -15,7 +15,7 @@ from obi_core.bus import Bus
 from obi_core.bus.own import Reading, own_metric
 from obi_core.host import Host
 from obi_core.kernel.runtime_stats import RuntimeStats
-from obi_core.model import Kind, Metric
+from obi_core.model import Kind, Metric, ProbeState
 from obi_core.runtime.costs import Budget, Cost
 from obi_core.runtime.footprint import memory_bytes, memory_limit
 from obi_core.runtime.meter import Measured, Meter, Stats
@@ -26,6 +26,7 @@ from obi_core.settings import BudgetSettings
 _CLOSER: Final = 6
 """How many times as often it measures while a probe is over its budget, or has been made to cost less."""
 _FIRST_S: Final = 5.0
+_STARTING: Final = (ProbeState.DISCOVERED, ProbeState.LOADED)
 
 _log: Final = logging.getLogger("obi.governor")
 
@@ -187,6 +188,9 @@ class Governor:
     def _decide(self, runner: Measured, now: float) -> None:
         name, steps = runner.name, len(runner.status.sheds)
         if name not in self._excess and not steps:
+            return
+        if runner.status.state in _STARTING:
+            # What was asked of it is being done: more of it would come all at once afterwards.
             return
         # A probe that is paused costs nothing, and is not measured.
         budget, ratio = self._excess.get(name, (Budget.CPU, 0.0))

@@ -366,6 +366,20 @@ def test_a_probe_is_shed_and_restored_one_step_at_a_time():
     assert levels == [*range(1, top + 1), *range(top - 1, -1, -1)]
 
 
+def test_a_probe_that_is_starting_again_is_asked_for_nothing_more_until_it_runs():
+    node = Node()
+    node.runners[0].kernel = 0.9
+    node.run(120)
+    node.runners[0].kernel = 0.01
+    before = len(node.runners[0].orders)
+    node.runners[0].status = replace(node.runners[0].status, state=ProbeState.LOADED)
+    node.run(1000)
+    assert len(node.runners[0].orders) == before
+    node.runners[0].status = replace(node.runners[0].status, state=ProbeState.ATTACHED)
+    node.run(1000)
+    assert isinstance(node.runners[0].orders[-1], Restore)
+
+
 def test_if_budgets_are_not_enforced_it_is_only_told():
     node = Node(BUDGETS.model_copy(update={"enforce": False}))
     node.runners[0].kernel = 0.9
