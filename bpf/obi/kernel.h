@@ -406,7 +406,8 @@ struct pt_regs {
 	unsigned long orig_ax;
 };
 
-struct pt_regs___arm64 {
+/* arm64; libbpf has a flavour of that name */
+struct pt_regs___number {
 	__s32 syscallno;
 };
 

@@ -79,7 +79,7 @@ static __always_inline u64 syscall_number_of(struct pt_regs *regs)
 {
 	if (bpf_core_field_exists(regs->orig_ax))
 		return regs->orig_ax;
-	return (s64)((struct pt_regs___arm64 *)regs)->syscallno;
+	return (s64)((struct pt_regs___number *)regs)->syscallno;
 }
 
 static __always_inline void syscall_returned(struct task_struct *task, struct syscall_call *call)
