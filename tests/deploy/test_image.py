@@ -3,6 +3,7 @@
 `make image` builds it; without it, or without podman, these tests are left out, and say so. `make image-test` wants them.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -75,6 +76,21 @@ for _ in range(23):
     client = socket.create_connection(server.getsockname())
     taken, _ = server.accept()
     client.close(), taken.close()
+"""
+
+
+OTLP_PORT = 4317
+RECEIVE = """
+import json, sys
+from obi_core.testing.otlp import OtlpReceiver, attributes_of
+receiver = OtlpReceiver()
+receiver._grpc.port = int(sys.argv[1])
+wanted = {"obi_tcp_connects_total", "obi_network_packets_total", "obi_syscall_calls_total"}
+with receiver:
+    receiver.wait(lambda: wanted <= set(receiver.metrics()), 40)
+    (first, *_) = receiver.of("metrics")
+    print(json.dumps(attributes_of(first.message.resource_metrics[0].resource)))
+    print(json.dumps(sorted(receiver.metrics())))
 """
 
 
@@ -175,6 +191,81 @@ def test_what_people_run_in_the_pod_works_under_the_profile(agent):
     assert "refused" in sent.out + sent.errors  # nobody listens there
     done = agent.exec("bpftool", "prog", "list")
     assert (done.status, "Operation not permitted" in done.errors) == (255, True)  # it asks for all, which takes SYS_ADMIN
+
+
+def test_it_shows_its_own_programs_where_bpftool_has_no_right(agent):
+    for command in ("programs", "maps"):
+        found = json.loads(agent.exec("obi", command, "--json", check=True).out)[command]
+        assert {each["probe"] for each in found} == {"core", *PROBES}
+        assert all(each["id"] > 0 for each in found)
+
+
+def test_what_it_measures_reaches_a_receiver(make):
+    with make().running(
+        "obi", unique(), OBI_OTLP__ENDPOINT=f"127.0.0.1:{OTLP_PORT}", OBI_OTLP__INTERVAL_S="1s", **offline()
+    ) as running:
+        running.ready()
+        command = ["nsenter", f"--net=/proc/{running.pid()}/ns/net", sys.executable, "-c", RECEIVE, str(OTLP_PORT)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr == ""
+    resource, names = map(json.loads, done.stdout.splitlines())
+    assert {"obi_tcp_connects_total", "obi_network_packets_total", "obi_syscall_calls_total"} <= set(names)
+    expected = {"service.name": "obi", "app": "obi", "k8s.node.name": "node-1", "k8s.namespace.name": "mop-system"}
+    assert expected.items() <= resource.items()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Somebody's probe: the fixture distribution, built as a wheel, with the list that allows it."""
+    folder = tmp_path_factory.mktemp("wheels")
+    source = folder / "source"
+    shutil.copytree(ROOT / "tests/fixtures/thirdparty", source)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-index", "--no-deps"]
+    subprocess.run([*pip, "--no-build-isolation", "--wheel-dir", folder, source], check=True)
+    shutil.rmtree(source)
+    (path,) = folder.glob("*.whl")
+    name, version = path.name.split("-")[:2]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "allowed.txt").write_text(f"{name.replace('_', '-')}=={version} --hash=sha256:{digest}\n")
+    return folder
+
+
+def plugins_listed(done):
+    return {each["name"]: each["dist"] for each in json.loads(done.stdout)["plugins"]}
+
+
+def test_a_derived_image_of_three_lines_has_a_plugin_more(image, wheel, tmp_path):
+    lines = (ROOT / "deploy/image/README.md").read_text().partition("```dockerfile\n")[2].partition("```")[0].splitlines()
+    assert len(lines) == 3
+    (tmp_path / "Containerfile").write_text("\n".join(lines).replace(f"FROM obi:{VERSION}", f"FROM {image}"))
+    shutil.copytree(wheel, tmp_path / "wheels")
+    tag = f"localhost/{unique()}"
+    subprocess.run(
+        ["buildah", "build", "--isolation", "chroot", "--quiet", "--tag", tag, tmp_path], check=True, capture_output=True
+    )
+    try:
+        command = [*pods.PODMAN, "run", "--rm", "--network", "none", *pods.NODE, tag, "plugins", "list", "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert plugins_listed(done)["heartbeat"] == "obi-plugin-heartbeat"
+    finally:
+        subprocess.run(["podman", "rmi", "--force", tag], check=True, capture_output=True)
+
+
+def test_an_init_container_installs_a_plugin_that_then_attaches(make, kustomized, wheel):
+    template = kustomized("base", "wheels")["DaemonSet/obi"]["spec"]["template"]
+    for each in template["spec"]["volumes"]:
+        if each["name"] == "plugins":  # shared by the containers, so it must outlive the first
+            each.clear() or each.update(name="plugins", hostPath={"path": "/shared"})
+        if each["name"] == "wheels":
+            each.clear() or each.update(name="wheels", hostPath={"path": "/wheels"})
+    shared = wheel / "shared"
+    shared.mkdir()
+    pod = make(template=template, paths={"/shared": shared, "/wheels": wheel})
+    done = pod.run("wheels")
+    assert (done.status, done.errors) == (0, "")
+    with pod.running("obi", unique(), OBI_AGENT__PLUGINS="tcp,heartbeat@obi-plugin-heartbeat", **offline()) as running:
+        probes = running.ready()["probes"]
+    assert {name: probe["state"] for name, probe in probes.items()} == {"tcp": "attached", "heartbeat": "attached"}
 
 
 def test_a_pod_made_again_goes_on_with_its_spool(make):
