@@ -10,13 +10,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from proving import delete, fetch, known, running, victoria
+from proving import delete, fetch, running, victoria
 
 
 @pytest.fixture(scope="session")
 def live(victoria_program, tmp_path_factory):
     with running(victoria_program, tmp_path_factory.mktemp("live"), "-opentelemetry.usePrometheusNaming") as everything:
-        known(everything)
         yield everything
 
 

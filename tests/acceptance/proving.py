@@ -117,6 +117,7 @@ def running(program, folder, *flags, naming="prometheus"):
     with victoria(program, folder / "data", folder / "log", *flags) as store, Tempo() as tempo, Loki() as loki:
         own = {key: text for key, text in os.environ.items() if not key.startswith(("OBI_", "OTEL_"))}
         own |= {
+            "OBI_METRICS__BIND_GRACE_S": "1s",
             "OBI_OTLP__INTERVAL_S": "1s",
             "OBI_OTLP__BATCH_AGE_S": "300ms",
             "OBI_OTLP_METRICS__ENDPOINT": f"{store}/opentelemetry/v1/metrics",
@@ -130,10 +131,9 @@ def running(program, folder, *flags, naming="prometheus"):
             agent = subprocess.Popen(command, cwd=ROOT, env=own, stdout=subprocess.DEVNULL, stderr=said)
         try:
             until(lambda: attached(health) == 4, "the probes do not attach")
-            tempo.receiver.wait(lambda: bool(tempo.receiver.spans()), PATIENCE_S)
-            loki.receiver.wait(lambda: bool(loki.receiver.logs()), PATIENCE_S)
-            until(lambda: b'"attached"' in fetch(f"{store}/api/v1/query?query=obi_probe_state"), "no state in the store")
-            yield Live(agent, health, metrics, store, folder / "data", tempo, loki)
+            everything = Live(agent, health, metrics, store, folder / "data", tempo, loki)
+            known(everything)
+            yield everything
         finally:
             agent.send_signal(signal.SIGTERM)
             agent.wait(30)
@@ -150,8 +150,12 @@ def known(everything):
     """Do something that each probe counts, and see it arrive."""
     run = [sys.executable, "-m", "obi_core", "emit-known", "--run-id", "seed", "--refused", "3", "--resets", "3"]
     subprocess.run(run, cwd=ROOT, check=True, capture_output=True, timeout=60)
-    question = f"{everything.victoria}/api/v1/query?query=obi_network_packets_total{{process_executable_name='known-seed'}}"
-    until(lambda: b"known-seed" in fetch(question), "what was done does not arrive")
+    tempo, loki = everything.tempo.receiver, everything.loki.receiver
+    tempo.wait(lambda: {"tcp connect", "obi collect"} <= {span.name for span in tempo.spans()}, PATIENCE_S)
+    loki.wait(lambda: any(record.event_name == "obi.tcp.reset" for record in loki.logs()), PATIENCE_S)
+    for of_seed in ('obi_probe_state{state="attached"}', 'obi_network_packets_total{process_executable_name="known-seed"}'):
+        question = f"{everything.victoria}/api/v1/query?{urllib.parse.urlencode({'query': of_seed})}"
+        until(lambda question=question: json.loads(fetch(question))["data"]["result"], f"{of_seed} does not arrive")
 
 
 def send(url, data=b""):

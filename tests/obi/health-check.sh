@@ -1,156 +1,323 @@
-#!/bin/sh
-# Ask running agents whether they are alive, ready, measuring, and getting rid of what they measure.
-#
-#   health-check.sh [--service NAME | --agents HOST[,HOST]] [options]
-#
-#   --service NAME       every address that NAME resolves to is an agent (a headless Service)
-#   --agents HOST,HOST   these are the agents (default: 127.0.0.1)
-#   --health-port N      8080
-#   --metrics-port N     9090
-#   --at-least N         agents that must be there (1)
-#   --require A,B        probes that must run in each
-#   --full               also fail where a probe runs in a mode that loses something
-#   --export             also fail where nothing is exported
-#   --stale S            how long an agent may have something to send and get nothing through (600)
-#   --timeout S          of one request (5)
-#
-# One line per agent, one more for each thing that is wrong. Status: 0 all is well, 1 something is wrong, 2 it cannot be asked.
-# Needs a POSIX shell, curl, jq, awk; getent for --service.
-set -eu
+#!/bin/bash
+# Ask every agent whether it is alive, ready, measuring, cheap, and rid of what it measured.
+set -uo pipefail
+HERE=$(cd "$(dirname "$0")" && pwd) || exit 3
+# shellcheck source=tests/obi/lib.sh
+. "$HERE/lib.sh" || exit 3
 
-service='' agents='' health_port=8080 metrics_port=9090 at_least=1 require='' full=false export=false stale=600 timeout=5
+APP=${OBI_APP:-obi}
+AGENTS=${OBI_AGENTS:-}
+ADDRESSES_OF=${OBI_SERVICE:-}
+HEALTH_PORT=${OBI_HEALTH_PORT:-8080}
+METRICS_PORT=${OBI_METRICS_PORT:-9090}
+AT_LEAST=${OBI_AT_LEAST:-1}
+REQUIRE=${OBI_REQUIRE:-}
+MAX_CPU=${OBI_MAX_CPU:-5}
+MAX_MEMORY=${OBI_MAX_MEMORY:-200}
+MAX_RESTARTS=${OBI_MAX_RESTARTS:-0}
+MAX_EXPORT_AGE=${OBI_MAX_EXPORT_AGE:-5m}
+INTERVAL=${OBI_INTERVAL:-10s}
+CPUS=${OBI_CPUS:-}
+FULL=0
+EXPORT=0
 
-fail() {
-	echo "health-check: $*" >&2
-	exit 2
+usage() {
+	cat <<-END
+		Usage: $SCRIPT [FLAG...]
+
+		One Ready pod per eligible node; of each agent /health and /ready, programs and maps, restarts, CPU, memory, and the
+		age of the last successful export. Agents are found by kubectl (pods with app=obi), or named:
+
+		  --agents HOST,HOST  these are the agents (OBI_AGENTS); no pods are looked at
+		  --service NAME      every address that NAME, a headless Service, resolves to is an agent (OBI_SERVICE)
+		  --app NAME          the pods' label app (OBI_APP; default: obi)
+		  --health-port N     8080 (OBI_HEALTH_PORT)
+		  --metrics-port N    9090 (OBI_METRICS_PORT)
+		  --at-least N        agents that must be there (OBI_AT_LEAST; default: 1, and one per eligible node)
+		  --require A,B       probes that must run in each (OBI_REQUIRE; default: those that it is configured for)
+		  --max-cpu N         per cent of the node's CPUs, programs in the kernel included (OBI_MAX_CPU; default: 5)
+		  --max-memory N      MB (OBI_MAX_MEMORY; default: 200)
+		  --max-restarts N    of a pod's containers (OBI_MAX_RESTARTS; default: 0)
+		  --max-export-age T  since the last successful export (OBI_MAX_EXPORT_AGE; default: 5m)
+		  --interval TIME     over which CPU is measured (OBI_INTERVAL; default: 10s)
+		  --cpus N            CPUs of the nodes (OBI_CPUS; default: what Kubernetes says, or this machine's)
+		  --full              also fail where a probe runs in a mode that loses something
+		  --export            also fail where nothing is exported
+	END
 }
 
-while [ $# -gt 0 ]; do
+flag() {
 	case $1 in
-	--full) full=true && shift && continue ;;
-	--export) export=true && shift && continue ;;
-	-h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p;}' "$0" && exit 0 ;;
+	--agents) AGENTS=$2 ;;
+	--service) ADDRESSES_OF=$2 ;;
+	--app) APP=$2 ;;
+	--health-port) HEALTH_PORT=$2 ;;
+	--metrics-port) METRICS_PORT=$2 ;;
+	--at-least) AT_LEAST=$2 ;;
+	--require) REQUIRE=$2 ;;
+	--max-cpu) MAX_CPU=$2 ;;
+	--max-memory) MAX_MEMORY=$2 ;;
+	--max-restarts) MAX_RESTARTS=$2 ;;
+	--max-export-age) MAX_EXPORT_AGE=$2 ;;
+	--interval) INTERVAL=$2 ;;
+	--cpus) CPUS=$2 ;;
+	*) return 1 ;;
 	esac
-	[ $# -ge 2 ] || fail "$1 wants a value, or is no option; --help lists them"
-	case $1 in
-	--service) service=$2 ;;
-	--agents) agents=$2 ;;
-	--health-port) health_port=$2 ;;
-	--metrics-port) metrics_port=$2 ;;
-	--at-least) at_least=$2 ;;
-	--require) require=$2 ;;
-	--stale) stale=$2 ;;
-	--timeout) timeout=$2 ;;
-	*) fail "no option $1; --help lists them" ;;
-	esac
-	shift 2
-done
-for number in "$health_port" "$metrics_port" "$at_least" "$stale" "$timeout"; do
-	case $number in '' | *[!0-9]*) fail "\"$number\" is not a number" ;; esac
-done
-for tool in curl jq awk; do
-	command -v "$tool" >/dev/null || fail "$tool is missing"
-done
+}
 
-if [ -n "$service" ]; then
-	addresses=$(getent ahosts "$service" | awk '!seen[$1]++ {print $1}') || true
-	[ -n "$addresses" ] || fail "$service resolves to nothing: no agent runs, or the name or the network policy for DNS is wrong"
+switch() {
+	case $1 in
+	--full) FULL=1 ;;
+	--export) EXPORT=1 ;;
+	*) return 1 ;;
+	esac
+}
+
+parse "$@"
+for number in "$HEALTH_PORT" "$METRICS_PORT" "$AT_LEAST" "$MAX_CPU" "$MAX_MEMORY" "$MAX_RESTARTS" "${CPUS:-1}"; do
+	[[ $number =~ ^[0-9]{1,6}$ ]] || wrong_flag "\"$number\" is no whole number"
+done
+plain --app "$APP"
+INTERVAL_S=$(seconds --interval "$INTERVAL") || exit 2
+MAX_EXPORT_AGE_S=$(seconds --max-export-age "$MAX_EXPORT_AGE") || exit 2
+((INTERVAL_S > 0)) || wrong_flag "--interval must be more than 0"
+
+# --- who ---------------------------------------------------------------------------------------------------------------
+
+# Name, address of /health and /ready, address of /metrics, CPUs of its node, pod: a line each.
+: >"$SCRATCH/agents"
+
+kube() { # FILE WORDS...
+	local file=$1
+	shift
+	kubectl --namespace "$NAMESPACE" "$@" >"$file" 2>"$SCRATCH/problem" ||
+		cannot "kubectl $1 $2 failed: $(tail -c 300 "$SCRATCH/problem"); name the agents with --agents or --service if there is no cluster"
+}
+
+check_pods() {
+	local eligible nodes doubled line
+	kube "$SCRATCH/sets" get daemonsets --selector "app=$APP" --output json
+	kube "$SCRATCH/pods" get pods --selector "app=$APP" --output json
+	jq -e '.items | type == "array"' "$SCRATCH/sets" "$SCRATCH/pods" >/dev/null || cannot "kubectl gave no list of pods"
+	eligible=$(jq '[.items[].status.desiredNumberScheduled // 0] | add // 0' "$SCRATCH/sets")
+	[ "$eligible" -gt 0 ] || cannot "no DaemonSet with app=$APP in namespace $NAMESPACE wants a node; is --namespace right?"
+	# a pod that is on its way out is another's predecessor
+	jq '[.items[] | select(.metadata.deletionTimestamp | not) | {name: .metadata.name, node: (.spec.nodeName // ""), phase: .status.phase,
+		ready: any(.status.conditions[]?; .type == "Ready" and .status == "True"),
+		restarts: ([.status.containerStatuses[]?.restartCount] | add // 0),
+		last: ([.status.containerStatuses[]?.lastState.terminated.reason // empty] | join(", "))}]' "$SCRATCH/pods" >"$SCRATCH/seen"
+	nodes=$(jq '[.[] | select(.ready) | .node] | unique | length' "$SCRATCH/seen")
+	doubled=$(jq -r '[group_by(.node)[] | select(.[0].node != "" and length > 1) | .[0].node] | join(", ")' "$SCRATCH/seen")
+	line=$(jq -r '[.[] | select(.ready | not) | "\(.name) on \(if .node == "" then "no node" else .node end): \(.phase), not ready"] | join("; ")' "$SCRATCH/seen")
+	if [ "$nodes" -eq "$eligible" ]; then
+		ok pods "a Ready pod on $nodes of $eligible eligible nodes"
+	else
+		bad pods "a Ready pod on $nodes of $eligible eligible nodes${line:+; $line}"
+	fi
+	[ -z "$doubled" ] || bad pods "more than one pod on $doubled"
+	line=$(jq -r --argjson most "$MAX_RESTARTS" '[.[] | select(.restarts > $most)
+		| "\(.name): \(.restarts)\(if .last == "" then "" else " (\(.last))" end)"] | join("; ")' "$SCRATCH/seen")
+	if [ -z "$line" ]; then ok restarts "at most $MAX_RESTARTS of any pod"; else bad restarts "more than $MAX_RESTARTS: $line"; fi
+}
+
+reach_pods() {
+	local name node health metrics cpus
+	while read -r name node; do
+		forward "$NAMESPACE" "pod/$name" "$HEALTH_PORT" || cannot "kubectl cannot forward to pod/$name: $WHY"
+		health=127.0.0.1:$FORWARDED
+		forward "$NAMESPACE" "pod/$name" "$METRICS_PORT" || cannot "kubectl cannot forward to pod/$name: $WHY"
+		metrics=127.0.0.1:$FORWARDED
+		cpus=$CPUS
+		if [ -z "$cpus" ]; then
+			kube "$SCRATCH/node" get node "$node" --output json
+			cpus=$(jq -r '.status.capacity.cpu' "$SCRATCH/node")
+		fi
+		echo "$name $health $metrics $cpus $name" >>"$SCRATCH/agents"
+	done < <(jq -r '.[] | select(.phase == "Running") | "\(.name) \(.node)"' "$SCRATCH/seen")
+}
+
+named_agents() {
+	local host at
+	for host in $1; do
+		at=$host
+		case $host in *:*) at="[$host]" ;; esac
+		echo "$host $at:$HEALTH_PORT $at:$METRICS_PORT ${CPUS:-$(nproc)} -" >>"$SCRATCH/agents"
+	done
+}
+
+if [ -n "$ADDRESSES_OF" ]; then
+	addresses=$(getent ahosts "$ADDRESSES_OF" | awk '!seen[$1]++ {print $1}')
+	[ -n "$addresses" ] || cannot "$ADDRESSES_OF resolves to nothing: no agent runs, or the name or the network policy for DNS is wrong"
+	named_agents "$addresses"
+elif [ -n "$AGENTS" ]; then
+	named_agents "${AGENTS//,/ }"
 else
-	addresses=$(echo "${agents:-127.0.0.1}" | tr ',' ' ')
+	command -v kubectl >/dev/null || cannot "kubectl is not here to find the agents; name them with --agents or --service"
+	check_pods
+	reach_pods
 fi
 
-# What /ready is asked.
-states='[.probes | to_entries[] | "\(.key) \(.value.state) (\(.value.reason))"] | join(", ")'
-# shellcheck disable=SC2016 # jq's variable
-state_of='.probes[$probe] | if . then "\(.state) (\(.reason))" else "not configured" end'
-lossy='.probes | to_entries[] | select(.value.loses | length > 0)
-	| "\(.key) runs as \(.value.mode), which loses \(.value.loses | join(", "))"'
-attached='[.probes | to_entries[] | select(.value.state == "attached") | .key] | join(", ")'
+# --- what --------------------------------------------------------------------------------------------------------------
 
-wrong=0 count=0
-folder=$(mktemp -d)
-trap 'rm -r "$folder"' EXIT
-answer=$folder/answer metrics=$folder/metrics losses=$folder/losses
-
-complain() {
-	wrong=$((wrong + 1))
-	echo "WRONG $*"
+# Sum of a metric's values in FILE, over the series that have all of the labels; nothing if there is none.
+value() { # FILE NAME [LABEL...]
+	local file=$1 name=$2
+	shift 2
+	awk -v name="$name" -v labels="$*" '
+		BEGIN {wanted = split(labels, label, " ")}
+		$1 == name || index($1, name "{") == 1 {
+			for (i = 1; i <= wanted; i++) if (!index($1, label[i])) next
+			sum += $NF; any = 1
+		}
+		END {if (any) printf "%.3f", sum}' "$file"
 }
 
-# GET into a file; prints the HTTP status, 000 if nobody answers.
-get() { curl --silent --noproxy '*' --max-time "$timeout" --output "$2" --write-out '%{http_code}' "$1" || true; }
+whole() { printf '%.0f' "${1:-0}"; }
 
-# Sum of a metric's values, over the lines that match an awk condition; nothing if there is none.
-value() {
-	awk -v name="$1" '$1 == name || index($1, name "{") == 1 {sum += $NF; any = 1} END {if (any) printf "%.0f", sum}' "$metrics"
-}
-
-alive() {
-	status=$(get "http://$at:$health_port/health" "$answer")
-	case $status in
-	200) return 0 ;;
-	000) complain "$agent: nobody answers at port $health_port: the agent is down, or the network policy keeps us out" ;;
-	*) complain "$agent: /health says $status: $(jq -r '"its loop has not turned for \(.loop_age_s) s"' "$answer" 2>/dev/null)" ;;
-	esac
-	return 1
-}
-
-ready() {
-	status=$(get "http://$at:$health_port/ready" "$answer")
-	jq -e '.probes | type == "object"' "$answer" >/dev/null 2>&1 ||
-		{ complain "$agent: /ready gives no list of probes; is this OBI?" && return 1; }
-	[ "$status" = 200 ] || complain "$agent: not ready: $(jq -r "$states" "$answer")"
-	for probe in $(echo "$require" | tr ',' ' '); do
-		state=$(jq -r --arg probe "$probe" "$state_of" "$answer")
-		case $state in attached*) ;; *) complain "$agent: probe $probe is $state" ;; esac
-	done
-	if $full; then
-		jq -r "$lossy" "$answer" >"$losses"
-		while IFS= read -r line; do complain "$agent: $line"; done <"$losses"
+check_alive() { # NAME ADDRESS
+	if ! get "http://$2/health"; then
+		bad health "$1: nobody answers at $2: $WHY"
+		return 1
 	fi
-	probes=$(jq -r "$attached" "$answer")
+	[[ ! $BODY =~ ^[[:space:]]*\< ]] || cannot "http://$2/health answers HTML instead of JSON; is this an agent's --health-port?"
+	jq -e -s '.[0] | has("healthy")' <<<"$BODY" >/dev/null 2>&1 || cannot "http://$2/health answers \"$(glimpse)\"; is this an agent's --health-port?"
+	same_clock "$1"
+	if [ "$CODE" = 200 ]; then ok health "$1: its loop turns"; else bad health "$1: status $CODE, its loop stands for $(jq .loop_age_s <<<"$BODY") s"; fi
 }
 
-measuring() {
-	status=$(get "http://$at:$metrics_port/metrics" "$metrics")
-	[ "$status" = 200 ] || { complain "$agent: /metrics says $status at port $metrics_port" && return 1; }
-	[ -n "$(value obi_build_info)" ] || complain "$agent: /metrics has no obi_build_info; is this OBI?"
-	series=$(awk '!/^#/ && /^obi_/ {n++} END {print n + 0}' "$metrics")
-	taken=$(awk '$1 ~ /^obi_probe_entries_total/ && /outcome="accepted"/ {n += $NF} END {printf "%.0f", n}' "$metrics")
-	[ "$taken" -gt 0 ] || complain "$agent: its probes have handed over nothing yet"
+check_ready() { # NAME ADDRESS
+	local states probe state
+	get "http://$2/ready" || cannot "http://$2/ready does not answer: $WHY"
+	jq -e -s '.[0].probes | type == "object"' <<<"$BODY" >/dev/null 2>&1 || cannot "http://$2/ready gives no list of probes: $(glimpse)"
+	printf '%s' "$BODY" >"$SCRATCH/ready"
+	states=$(jq -r '[.probes | to_entries[] | "\(.key) \(.value.state) (\(.value.reason))"] | join(", ")' "$SCRATCH/ready")
+	if [ "$CODE" = 200 ]; then ok ready "$1: $states"; else bad ready "$1: status $CODE: $states"; fi
+	for probe in $(if [ -n "$REQUIRE" ]; then echo "${REQUIRE//,/ }"; else jq -r '.probes | keys[]' "$SCRATCH/ready"; fi); do
+		state=$(jq -r --arg probe "$probe" '.probes[$probe] | if . then "\(.state) (\(.reason))" else "not configured" end' "$SCRATCH/ready")
+		[[ $state == "attached ("* ]] || bad probe "$1: $probe is $state"
+	done
+	[ "$FULL" = 0 ] || while IFS= read -r state; do
+		bad mode "$1: $state"
+	done < <(jq -r '.probes | to_entries[] | select(.value.loses | length > 0)
+		| "\(.key) runs as \(.value.mode), which loses \(.value.loses | join(", "))"' "$SCRATCH/ready")
 }
 
-exporting() {
-	now=$(date +%s)
-	started=$(value obi_process_start_time_seconds)
-	started=${started:-0}
-	for signal in traces metrics logs; do
-		only="{signal=\"$signal\""
-		capacity=$(awk -v at="otlp_exporter_queue_capacity$only" 'index($1, at) == 1 {printf "%.0f", $NF}' "$metrics")
-		[ "${capacity:-0}" -gt 0 ] || continue
-		on="$on $signal"
-		last=$(awk -v at="otlp_exporter_last_success_timestamp_seconds$only" 'index($1, at) == 1 {printf "%.0f", $NF}' "$metrics")
-		waiting=$(awk -v a="otlp_exporter_queue_size$only" -v b="otlp_exporter_spool_items$only" \
-			'index($1, a) == 1 || index($1, b) == 1 {n += $NF} END {printf "%.0f", n}' "$metrics")
-		# an agent that has just started has had no time to succeed
-		from=${last:-0}
-		[ "$from" -gt "$started" ] || from=$started
-		if [ "$waiting" -gt 0 ] && [ $((now - from)) -gt "$stale" ]; then
-			[ "${last:-0}" -gt 0 ] && since="for $((now - last)) s" || since="yet"
-			complain "$agent: $waiting items of $signal wait and none got through $since; obi test-export --type $signal says why"
+read_metrics() { # NAME ADDRESS FILE
+	get "http://$2/metrics" || cannot "http://$2/metrics does not answer: $WHY"
+	[ "$CODE" = 200 ] || cannot "http://$2/metrics answers with status $CODE"
+	# a busy node has many thousand lines of other things
+	grep -E '^(obi_(build|probe|process|clock)|otlp_exporter)_' "$SCRATCH/body" >"$3"
+	[ -n "$(value "$3" obi_build_info)" ] || cannot "http://$2/metrics has no obi_build_info; is this an agent's --metrics-port?"
+}
+
+check_programs() { # NAME FILE
+	local probe bytes good='' without=''
+	for probe in $(jq -r '.probes | to_entries[] | select(.value.state == "attached" and (.value.without_bpf | not)) | .key' "$SCRATCH/ready"); do
+		bytes=$(whole "$(value "$2" obi_probe_map_bytes "probe=\"$probe\"")")
+		if [ "$bytes" -gt 0 ]; then
+			good+="${good:+, }$probe $(jq -r --arg probe "$probe" '.probes[$probe].mode' "$SCRATCH/ready") with $((bytes / 1024)) KiB of maps"
+		else
+			without+="${without:+, }$probe"
 		fi
 	done
-	! $export || [ -n "$on" ] || complain "$agent: nothing is exported: otlp.endpoint is not set"
+	if [ -n "$without" ]; then
+		bad programs "$1: no maps of $without"
+	elif [ -z "$good" ]; then
+		bad programs "$1: no probe has a program in the kernel"
+	else
+		ok programs "$1: $good"
+	fi
 }
 
-for agent in $addresses; do
-	count=$((count + 1)) before=$wrong probes='' series=0 on=''
-	case $agent in *:*) at="[$agent]" ;; *) at=$agent ;; esac
-	alive || continue
-	ready || continue
-	measuring || continue
-	exporting
-	[ "$wrong" -gt "$before" ] || echo "ok    $agent: $probes; $series series; exports${on:- nothing}"
-done
-[ "$count" -ge "$at_least" ] || complain "$count agents, and there should be $at_least"
-[ "$wrong" -eq 0 ]
+check_restarts() { # NAME FILE
+	local times
+	times=$(whole "$(value "$2" obi_probe_restarts_total)")
+	if [ "$times" -le "$MAX_RESTARTS" ]; then ok restarts "$1: $times of its probes"; else bad restarts "$1: $times of its probes, more than $MAX_RESTARTS"; fi
+}
+
+# What kubectl measures of a pod, by the metrics server; otherwise what the agent says of itself.
+check_cost() { # NAME POD CPUS EARLIER LATER
+	local top='' cpu memory kernel s by='its own measure' share
+	[ "$2" = - ] || top=$(kubectl --namespace "$NAMESPACE" top pod "$2" --no-headers 2>/dev/null)
+	s=$(awk -v a="$(value "$4" obi_clock_seconds)" -v b="$(value "$5" obi_clock_seconds)" -v s="$INTERVAL_S" 'BEGIN {print (b - a > s ? b - a : s)}')
+	# the kernel's share is measured now and then for the time since: only the whole life of the agent says how much it is
+	kernel=$(awk -v k="$(value "$5" obi_probe_cpu_seconds_total 'side="kernel"')" -v b="$(value "$5" obi_clock_seconds)" \
+		-v a="$(value "$5" obi_process_start_time_seconds)" 'BEGIN {print (b > a ? k / (b - a) : 0)}')
+	if [[ $top =~ [[:space:]]([0-9]+)m[[:space:]]+([0-9]+)Mi ]]; then
+		by="the metrics server"
+		cpu=$(awk -v m="${BASH_REMATCH[1]}" 'BEGIN {print m / 1000}')
+		memory=$((BASH_REMATCH[2] * 1048576 / 1000000))
+	else
+		cpu=$(awk -v a="$(value "$4" obi_process_cpu_seconds_total)" -v b="$(value "$5" obi_process_cpu_seconds_total)" \
+			-v s="$s" 'BEGIN {if (a == "" || b == "") exit 1; print (b > a ? b - a : 0) / s}') ||
+			cannot "$1: no obi_process_cpu_seconds_total to measure its CPU by"
+		memory=$(value "$5" obi_process_resident_memory_bytes)
+		[ -n "$memory" ] || cannot "$1: no obi_process_resident_memory_bytes to measure its memory by"
+		memory=$(awk -v bytes="$memory" 'BEGIN {printf "%.0f", bytes / 1e6}')
+	fi
+	share=$(awk -v u="$cpu" -v k="$kernel" -v n="$3" 'BEGIN {if (n <= 0) exit 1; printf "%.2f", (u + k) / n * 100}') ||
+		cannot "$1: its node has no known number of CPUs; say it with --cpus"
+	if awk -v a="$share" -v b="$MAX_CPU" 'BEGIN {exit !(a < b)}'; then
+		ok cpu "$1: $share % of $3 CPUs, by $by"
+	else
+		bad cpu "$1: $share % of $3 CPUs, not under $MAX_CPU %, by $by"
+	fi
+	if [ "$memory" -lt "$MAX_MEMORY" ]; then
+		ok memory "$1: $memory MB, by $by"
+	else
+		bad memory "$1: $memory MB, not under $MAX_MEMORY MB, by $by"
+	fi
+}
+
+check_export() { # NAME FILE
+	local signal last any='' age now
+	# by the node's clock, which wrote the times too
+	now=$(whole "$(value "$2" obi_clock_seconds)")
+	[ "$now" -gt 0 ] || now=$(date +%s)
+	for signal in traces metrics logs; do
+		# what was never handed to the exporter has no age
+		[ "$(whole "$(value "$2" otlp_exporter_enqueued_items_total "signal=\"$signal\"")")" -gt 0 ] || continue
+		any=1
+		last=$(whole "$(value "$2" otlp_exporter_last_success_timestamp_seconds "signal=\"$signal\"")")
+		age=$((now - last))
+		if [ "$last" -eq 0 ]; then
+			bad export "$1: $signal: never got through; obi test-export --type $signal says why"
+		elif [ "$age" -gt "$MAX_EXPORT_AGE_S" ] && [ "$(waiting "$2" "$signal")" -gt 0 ]; then
+			bad export "$1: $signal: the last $age s ago, and $(waiting "$2" "$signal") items wait; obi test-export --type $signal says why"
+		else
+			ok export "$1: $signal: the last $age s ago"
+		fi
+	done
+	[ -n "$any" ] || [ "$EXPORT" = 0 ] || bad export "$1: nothing is exported: otlp.endpoint is not set"
+}
+
+# Metrics go out each interval; of spans and events there may just have been none.
+waiting() { # FILE SIGNAL
+	if [ "$2" = metrics ]; then
+		echo 1
+	else
+		echo $(($(whole "$(value "$1" otlp_exporter_queue_size "signal=\"$2\"")") + $(whole "$(value "$1" otlp_exporter_spool_items "signal=\"$2\"")")))
+	fi
+}
+
+# --- all of them ---------------------------------------------------------------------------------------------------------
+
+alive=0
+: >"$SCRATCH/alive"
+while read -r name health metrics cpus pod; do
+	check_alive "$name" "$health" || continue
+	alive=$((alive + 1))
+	read_metrics "$name" "$metrics" "$SCRATCH/earlier-$alive"
+	echo "$alive $name $health $metrics $cpus $pod" >>"$SCRATCH/alive"
+done <"$SCRATCH/agents"
+[ "$alive" -eq 0 ] || sleep "$INTERVAL_S"
+while read -r number name health metrics cpus pod; do
+	read_metrics "$name" "$metrics" "$SCRATCH/later"
+	check_ready "$name" "$health"
+	check_programs "$name" "$SCRATCH/later"
+	check_restarts "$name" "$SCRATCH/later"
+	check_cost "$name" "$pod" "$cpus" "$SCRATCH/earlier-$number" "$SCRATCH/later"
+	check_export "$name" "$SCRATCH/later"
+done <"$SCRATCH/alive"
+[ "$alive" -ge "$AT_LEAST" ] || bad agents "$alive answer, and there should be $AT_LEAST"
+finish
