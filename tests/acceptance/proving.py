@@ -17,6 +17,8 @@ from stand_ins import Loki, Tempo
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
+QUICK = ("--interval", "1s", "--max-cpu", "1000", "--max-memory", "2000", "--json")
+"""What an agent costs is no matter here: the machine may be busy."""
 
 
 @dataclass(frozen=True)

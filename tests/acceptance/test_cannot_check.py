@@ -241,3 +241,15 @@ def test_a_script_that_is_stopped_closes_what_it_forwarded(kubectl):
 def test_where_kubectl_cannot_forward_either_its_own_words_are_shown(kubectl):
     ran = script("validate-traces.sh", FAKE_FAILS="1", **kubectl)
     assert_cannot(ran, "validate-traces.sh", "does not resolve here", 'services "tempo" not found')
+
+
+def test_a_service_that_resolves_to_nothing_has_no_agents():
+    ran = script("health-check.sh", "--service", "obi.invalid")
+    assert_cannot(ran, "health-check.sh", "obi.invalid resolves to nothing: no agent runs, or the name or the network policy")
+
+
+def test_without_a_cluster_or_an_address_there_is_nobody_to_ask(tmp_path):
+    (tmp_path / "kubectl").write_text("#!/bin/sh\necho 'connection refused' >&2\nexit 1\n")
+    (tmp_path / "kubectl").chmod(0o755)
+    ran = script("health-check.sh", path=f"{tmp_path}:{os.environ['PATH']}")
+    assert_cannot(ran, "health-check.sh", "kubectl get daemonsets failed: connection refused; name the agents with --agents")
