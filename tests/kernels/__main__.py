@@ -39,7 +39,8 @@ def run(series, results, chosen, *, again):
     """Test one kernel, unless its results are there already; of these, what failed is run again if that is wanted."""
     found = outcomes.kept(results)
     if found is not None and again and found.failed and series != HERE:
-        names = sorted({name.rpartition("::")[2].partition("[")[0] for name in found.failed})
+        failed = {name.partition("[")[0].rpartition("::") for name in found.failed}
+        names = sorted(f"({where.rpartition('.')[2]} and {function})" for where, _, function in failed)
         later = results / outcomes.AGAIN
         shutil.rmtree(later, ignore_errors=True)
         later.mkdir()
