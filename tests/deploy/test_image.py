@@ -176,11 +176,14 @@ def test_traffic_on_the_node_is_counted_with_its_owner(agent):
     assert counted() == 46  # 23 at the client's end, 23 at the server's
 
 
-def test_a_whole_health_check_is_content_with_it(agent):
-    script = (ROOT / "tests/obi/health-check.sh").read_text()
-    done = agent.exec("sh", "-c", script, "health-check", "--full", "--require", ",".join(sorted(PROBES)), "--stale", "100000")
-    assert (done.status, done.errors) == (0, "")
-    assert done.out.startswith("ok    127.0.0.1: limits, network, syscall, tcp; ")
+def test_a_whole_health_check_finds_nothing_but_that_nobody_takes_what_is_exported(agent):
+    scripts = [(ROOT / "tests/obi" / name).read_text() for name in ("health-check.sh", "lib.sh", "pods.sh")]
+    put = 'cd "$(mktemp -d)" && printf %s "$1" >health-check.sh && printf %s "$2" >lib.sh && printf %s "$3" >pods.sh; shift 3'
+    flags = ("--agents", "127.0.0.1", "--full", "--require", ",".join(sorted(PROBES)), "--max-cpu", "100", "--interval", "1s")
+    done = agent.exec("bash", "-c", f'{put}; exec bash health-check.sh "$@"', "health-check", *scripts, *flags)
+    assert (done.status, done.errors) == (1, "")
+    assert [line.split()[1] for line in done.out.splitlines() if line.startswith("FAIL")] == ["export"] * 3
+    assert len([line for line in done.out.splitlines() if line.startswith("ok ")]) == 6
 
 
 def test_what_people_run_in_the_pod_works_under_the_profile(agent):

@@ -239,14 +239,15 @@ def test_what_repeats_other_files_is_made_of_them(plain):
         [sys.executable, "tools/manifests", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.returncode) == ("", 0)
-    assert plain["ConfigMap/obi-health-check"]["data"] == {"health-check.sh": (ROOT / "tests/obi/health-check.sh").read_text()}
+    scripts = {name: (ROOT / "tests/obi" / name).read_text() for name in ("health-check.sh", "lib.sh", "pods.sh")}
+    assert plain["ConfigMap/obi-health-check"]["data"] == scripts
 
 
 def test_the_health_check_is_a_cronjob_without_rights_that_runs_the_script(plain):
     job = plain["CronJob/obi-health-check"]["spec"]
     spec = job["jobTemplate"]["spec"]["template"]["spec"]
     (container,) = spec["containers"]
-    assert container["command"] == ["/bin/sh", "/checks/health-check.sh"]
+    assert container["command"] == ["/bin/bash", "/checks/health-check.sh"]
     assert container["args"][:2] == ["--service", "obi.mop-system.svc"]
     assert "add" not in container["securityContext"]["capabilities"]
     assert (spec["automountServiceAccountToken"], spec["securityContext"]["runAsNonRoot"]) == (False, True)

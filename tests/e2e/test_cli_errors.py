@@ -42,8 +42,10 @@ def complaint(done, status):
         (("rnu",), 'no command "rnu"; did you mean "run"?'),
         (
             ("qqqq",),
-            'no command "qqqq"; known: run, plugins, doctor, health, programs, maps, cardinality, trace, config, emit-known, '
-            "test-export, version",
+            (
+                'no command "qqqq"; known: run, plugins, doctor, health, programs, maps, cardinality, trace, config,'
+                " emit-known, test-export, version"
+            ),
         ),
         (("run", "--intervall", "2s"), "unrecognized arguments: --intervall 2s; `obi --help` lists what there is"),
         (("run", "--interval"), "argument --interval: expected one argument; `obi run --help` lists what there is"),

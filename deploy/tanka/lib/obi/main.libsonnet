@@ -99,7 +99,11 @@
   config_map: configMap('obi-config', config.files),
   pools_config_map: configMap('obi-pools', config.poolFiles),
   health_check_config_map:
-    configMap('obi-health-check', { 'health-check.sh': importstr '../../../../tests/obi/health-check.sh' }),
+    configMap('obi-health-check', {
+      'health-check.sh': importstr '../../../../tests/obi/health-check.sh',
+      'lib.sh': importstr '../../../../tests/obi/lib.sh',
+      'pods.sh': importstr '../../../../tests/obi/pods.sh',
+    }),
 
   // --- the agents -----------------------------------------------------------------------------------------------------------------
   local field(name, path) = { name: name, valueFrom: { fieldRef: { fieldPath: path } } },
@@ -297,7 +301,7 @@
                 name: 'health-check',
                 image: config.image,
                 imagePullPolicy: config.imagePullPolicy,
-                command: ['/bin/sh', '/checks/health-check.sh'],
+                command: ['/bin/bash', '/checks/health-check.sh'],
                 args: ['--service', 'obi.%s.svc' % config.namespace] + config.healthCheck.args,
                 terminationMessagePolicy: 'FallbackToLogsOnError',
                 securityContext: safe,
