@@ -119,6 +119,7 @@ class Pod:
         container = self.container(name)
         context = {**self.spec["securityContext"], **container["securityContext"]}
         given = ["--user", f"{context['runAsUser']}:{context['runAsGroup']}", *NODE]
+        given += ["--entrypoint", container["command"][0]] if "command" in container else []
         given += ["--pid", "host"] if self.spec.get("hostPID") else []
         given += ["--read-only", "--read-only-tmpfs=false"] if context["readOnlyRootFilesystem"] else []
         given += [f"--cap-drop={each.lower()}" for each in context["capabilities"]["drop"]]
@@ -126,11 +127,15 @@ class Pod:
         given += [] if context["allowPrivilegeEscalation"] else ["--security-opt", "no-new-privileges"]
         given += ["--security-opt", f"seccomp={self.seccomp}"] if self.seccomp else []
         given += ["--memory", container["resources"]["limits"]["memory"].replace("Mi", "m")]
-        for entry in container["env"]:
+        for entry in container.get("env", ()):
             value = entry.get("value") or DOWNWARD[entry["valueFrom"]["fieldRef"]["fieldPath"]]
             given += ["--env", f"{entry['name']}={value}"]
         given += [word for key, value in env.items() for word in ("--env", f"{key}={value}")]
         return given + [word for mount in container["volumeMounts"] for word in self.mount(mount)]
+
+    def arguments(self, name: str) -> list[str]:
+        container = self.container(name)
+        return [*container.get("command", ())[1:], *container.get("args", ())]
 
     def mount(self, mount: Mapping[str, Any]) -> Sequence[str]:
         (volume,) = [each for each in self.spec["volumes"] if each["name"] == mount["name"]]
@@ -172,7 +177,7 @@ class Pod:
         """Run a container to its end."""
         command = [*PODMAN, "run", "--rm", "--network", "none", *self.options(name, env), self.image]
         done = subprocess.run(
-            [*command, *(arguments or self.container(name)["args"])], capture_output=True, text=True, check=False, timeout=90
+            [*command, *(arguments or self.arguments(name))], capture_output=True, text=True, check=False, timeout=90
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
@@ -182,7 +187,7 @@ class Pod:
         command = [*PODMAN, "run", "--rm", "--name", unique, "--network", "none", *self.options(name, env), self.image]
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "log").open("w") as log:
-            process = subprocess.Popen([*command, *self.container(name)["args"]], stdout=log, stderr=log, text=True)
+            process = subprocess.Popen([*command, *self.arguments(name)], stdout=log, stderr=log, text=True)
             try:
                 yield Running(unique, process, self.folder)
             finally:

@@ -255,12 +255,13 @@ def test_a_derived_image_of_three_lines_has_a_plugin_more(image, wheel, tmp_path
 
 
 def test_an_init_container_installs_a_plugin_that_then_attaches(make, kustomized, wheel):
-    template = kustomized("base", "wheels")["DaemonSet/obi"]["spec"]["template"]
-    for each in template["spec"]["volumes"]:
-        if each["name"] == "plugins":  # shared by the containers, so it must outlive the first
-            each.clear() or each.update(name="plugins", hostPath={"path": "/shared"})
-        if each["name"] == "wheels":
-            each.clear() or each.update(name="wheels", hostPath={"path": "/wheels"})
+    template = json.loads(json.dumps(kustomized("base", "wheels")["DaemonSet/obi"]["spec"]["template"]))
+    # what the first container leaves for the others outlives it, which a tmpfs of podman's would not
+    folders = {"plugins": "/shared", "wheels": "/wheels"}
+    template["spec"]["volumes"] = [
+        {"name": each["name"], "hostPath": {"path": folders[each["name"]]}} if each["name"] in folders else each
+        for each in template["spec"]["volumes"]
+    ]
     shared = wheel / "shared"
     shared.mkdir()
     pod = make(template=template, paths={"/shared": shared, "/wheels": wheel})
