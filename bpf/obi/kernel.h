@@ -415,8 +415,11 @@ struct nsproxy {
 	struct net *net_ns;
 };
 
+struct pid_namespace;
+
 struct upid {
 	int nr;
+	struct pid_namespace *ns; /* so that numbers[] below has the kernel's stride */
 };
 
 struct pid {

@@ -33,7 +33,7 @@ struct identity_exec {
 	u32 vpid; /* in the innermost pid namespace */
 	u32 args_len;
 	char path[IDENTITY_PATH];
-	char args[IDENTITY_ARGS]; /* separated by NUL */
+	u8 args[IDENTITY_ARGS]; /* separated by NUL, so no string */
 };
 
 struct identity_scratch {
