@@ -8,20 +8,57 @@
 #ifndef OBI_TCP_WORKER_H
 #define OBI_TCP_WORKER_H
 
+static inline __attribute__((always_inline)) void
+tcp_listener_key_of(const struct tcp_socket *socket, struct tcp_listener_key *key)
+{
+	__builtin_memcpy(key->address, socket->local_address, 16);
+	key->netns = socket->netns;
+	key->port = socket->local_port;
+}
+
+static inline __attribute__((always_inline)) void tcp_unlisten(u64 id,
+							       const struct tcp_socket *socket)
+{
+	struct tcp_listener_key key = {};
+	struct tcp_listener *listener;
+
+	tcp_listener_key_of(socket, &key);
+	listener = OBI_LOOKUP(tcp_listeners, &key);
+	if (listener && listener->socket == id)
+		OBI_DELETE(tcp_listeners, &key);
+}
+
+/*
+ * A row whose socket is gone: the kernel has given its address to a new one. Either it ended while tcp_refresh was in the row, which
+ * has not come to remove it yet, or nobody saw its end: the kernel runs no program on top of itself on one CPU.
+ */
+static inline __attribute__((always_inline)) void tcp_gone(u64 id, struct tcp_socket *left)
+{
+	if (left->closed) {
+		tcp_count_last(left);
+		return;
+	}
+	tcp_move(left->state, 0);
+	if (left->role == TCP_ROLE_LISTENER)
+		tcp_unlisten(id, left);
+}
+
 static inline __attribute__((always_inline)) void tcp_remember(u64 id, struct tcp_socket *socket)
 {
 	struct tcp_socket *left;
 
 	socket->id = id;
 	if (OBI_INSERT(tcp_sockets, &id, socket)) {
-		/* The kernel gave the address to a new socket before tcp_refresh came for the old one. */
 		left = OBI_LOOKUP(tcp_sockets, &id);
-		if (!left || !left->closed) {
+		if (!left) {
 			OBI_OUTCOME(OBI_SEEN(tcp_account), lost);
 			OBI_LOSE(tcp_lost, TCP_LOST_SOCKET);
 			return;
 		}
-		tcp_count_last(left);
+		/* Its change of state was seen while tcp_seed looked at it. */
+		if (socket->seeded)
+			return;
+		tcp_gone(id, left);
 		OBI_UPDATE(tcp_sockets, &id, socket);
 	}
 	tcp_move(0, socket->state);
@@ -39,14 +76,6 @@ static inline __attribute__((always_inline)) void tcp_connecting(const struct tc
 	socket.role = TCP_ROLE_CLIENT;
 	socket.claimed = 1;
 	tcp_remember(tcp_socket_id(source), &socket);
-}
-
-static inline __attribute__((always_inline)) void
-tcp_listener_key_of(const struct tcp_socket *socket, struct tcp_listener_key *key)
-{
-	__builtin_memcpy(key->address, socket->local_address, 16);
-	key->netns = socket->netns;
-	key->port = socket->local_port;
 }
 
 /* In listen(): the current task is the owner of the listener. */
@@ -73,18 +102,6 @@ static inline __attribute__((always_inline)) void tcp_listening_now(const struct
 	obi_owner_now(&socket.owner);
 	tcp_read_endpoints(source, &socket);
 	tcp_listening(tcp_socket_id(source), &socket);
-}
-
-static inline __attribute__((always_inline)) void tcp_unlisten(u64 id,
-							       const struct tcp_socket *socket)
-{
-	struct tcp_listener_key key = {};
-	struct tcp_listener *listener;
-
-	tcp_listener_key_of(socket, &key);
-	listener = OBI_LOOKUP(tcp_listeners, &key);
-	if (listener && listener->socket == id)
-		OBI_DELETE(tcp_listeners, &key);
 }
 
 /* Who listens on the connection's local port: on its address, on any IPv6 address, on any IPv4 address. */
@@ -210,6 +227,12 @@ static inline __attribute__((always_inline)) void tcp_changed(const struct tcp_s
 	if (!socket || socket->closed) {
 		if (old_state == OBI_TCP_SYN_RECV && new_state == OBI_TCP_ESTABLISHED)
 			tcp_passive_established(source);
+		return;
+	}
+	if (old_state == OBI_TCP_LISTEN && new_state == OBI_TCP_SYN_RECV) {
+		/* The listener's copy that is to become a connection: the row is another's. */
+		tcp_gone(id, socket);
+		OBI_DELETE(tcp_sockets, &id);
 		return;
 	}
 	if (new_state == OBI_TCP_CLOSE) {
