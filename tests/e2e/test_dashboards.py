@@ -30,17 +30,19 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "dashboards").glob("obi-*.json"))
 CLUSTER, NODE = "obi-test", "node-1"
 WINDOW = "30s"
-NOTHING_LOST = "nothing is lost in this workload, and causes have no series before the first loss"
 NO_KUBERNETES = "there is no API server here"
 EMPTY = {
-    "obi-health: Where was something lost, and why?": NOTHING_LOST,
     "obi-health: Is what is known of the cluster out of date?": NO_KUBERNETES,
     "obi-health: Does the API server answer?": NO_KUBERNETES,
     "obi-health: How many pods are known?": NO_KUBERNETES,
-    "obi-network: How many packets contradict themselves?": "the workload sends only sound packets",
     "obi-validation: Which nodes have gone silent?": "the node that there is reports",
 }
 """Panels that are rightly empty, and why."""
+EMPTY_IF_ALL_IS_WELL = {
+    "obi-health: Where was something lost, and why?": "causes have no series before the first loss, and the workload has none",
+    "obi-network: How many packets contradict themselves?": "the workload sends only sound packets",
+}
+"""Panels that have data only if somebody else on this machine does what the workload does not."""
 
 
 def panels():
@@ -119,7 +121,7 @@ def prometheus(tmp_path_factory):
         def start(scraped):
             folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
             config = {
-                "global": {"scrape_interval": "1s"},
+                "global": {"scrape_interval": "3s", "scrape_timeout": "3s"},
                 "scrape_configs": [{"job_name": "obi", "static_configs": [{"targets": [f"127.0.0.1:{scraped}"]}]}],
             }
             (folder / "config.yml").write_text(json.dumps(config))  # JSON is YAML
@@ -180,11 +182,13 @@ def answers(address):
 
 
 def test_every_panel_has_data_but_those_that_are_rightly_empty(stores):
-    empty = {
-        kind: {name for name, expression in panels() if not ask(address, filled(expression))}
-        for kind, address in stores.items()
-    }
-    assert empty == dict.fromkeys(stores, EMPTY.keys())
+    for kind, address in stores.items():
+        # A scrape that a busy machine is too slow for leaves gauges without a value until the next.
+        left = set(panels())
+        end = time.monotonic() + 15
+        while time.monotonic() < end and {name for name, _ in left} - EMPTY.keys() - EMPTY_IF_ALL_IS_WELL.keys():
+            left = {(name, expression) for name, expression in left if not ask(address, filled(expression))}
+        assert (kind, {name for name, _ in left} - EMPTY_IF_ALL_IS_WELL.keys()) == (kind, EMPTY.keys())
 
 
 def test_a_node_that_is_not_there_has_no_data(stores):
