@@ -182,8 +182,9 @@ def test_a_whole_health_check_finds_nothing_but_that_nobody_takes_what_is_export
     flags = ("--agents", "127.0.0.1", "--full", "--require", ",".join(sorted(PROBES)), "--max-cpu", "100", "--interval", "1s")
     done = agent.exec("bash", "-c", f'{put}; exec bash health-check.sh "$@"', "health-check", *scripts, *flags)
     assert (done.status, done.errors) == (1, "")
-    assert [line.split()[1] for line in done.out.splitlines() if line.startswith("FAIL")] == ["export"] * 3
-    assert len([line for line in done.out.splitlines() if line.startswith("ok ")]) == 6
+    seen = [line.split()[:2] for line in done.out.splitlines() if line.startswith(("ok ", "FAIL "))]
+    assert {name for verdict, name in seen if verdict == "FAIL"} == {"export"}
+    assert {name for verdict, name in seen if verdict == "ok"} >= {"health", "ready", "programs", "restarts", "cpu", "memory"}
 
 
 def test_what_people_run_in_the_pod_works_under_the_profile(agent):
