@@ -83,7 +83,9 @@ def test_a_victim_has_no_name_in_the_counter_unless_asked_for(start, group, work
         assert event.attributes["obi.limits.oom.requester.pid"] == step.pid == event.attributes["process.pid"]
 
 
-@pytest.mark.skipif(not SYSRQ.exists(), reason="this kernel has no sysrq, so nothing asks its OOM killer but want of memory")
+@pytest.mark.skipif(
+    not SYSRQ.exists(), reason="no_sysrq: this kernel has none, so nothing asks its OOM killer but want of memory"
+)
 def test_a_kill_that_no_cgroup_is_the_cause_of_is_the_systems(start, workload, unique):
     probe, name = start(), unique("obichosn")
     step = workload("wait", name)
