@@ -33,6 +33,8 @@ static inline void obi_owner_now(struct obi_owner *owner)
 	owner->start_ns = 0;
 	owner->tgid = bpf_get_current_pid_tgid() >> 32;
 	owner->_pad = 0;
+	/* Some kernels (v6.1 is one) leave what stood behind the NUL: one name would be many keys. */
+	__builtin_memset(owner->comm, 0, sizeof(owner->comm));
 	bpf_get_current_comm(&owner->comm, sizeof(owner->comm));
 }
 #else
