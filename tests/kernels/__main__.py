@@ -5,6 +5,7 @@
 
 import argparse
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -41,8 +42,7 @@ def run(series, results, chosen, *, again):
     if found is not None and again and found.failed and series != HERE:
         failed = {name.partition("[")[0].rpartition("::") for name in found.failed}
         names = sorted(f"({where.rpartition('.')[2]} and {function})" for where, _, function in failed)
-        later = results / outcomes.AGAIN
-        shutil.rmtree(later, ignore_errors=True)
+        later = next(path for number in itertools.count(1) if not (path := results / outcomes.AGAIN.format(number)).exists())
         later.mkdir()
         shutil.copy(results / "doctor.json", later)
         kernel = next(kernel for kernel in guests.KERNELS if kernel.series == series)

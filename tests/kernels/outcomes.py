@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass, replace
 from xml.etree import ElementTree as ET
 
-AGAIN = "again"
-"""Below a kernel's results: what became of the tests that had failed."""
+AGAIN = "again-{}"
+"""Below a kernel's results, numbered from 1: what became of the tests that had failed."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,13 @@ def kept(results):
     """Read what earlier runs left; a test that was run again counts by its last run. None: there was none."""
     if not (results / "junit.xml").is_file():
         return None
-    found = outcome(results)
-    if not (results / AGAIN / "junit.xml").is_file():
-        return found
-    later = outcome(results / AGAIN)
+    found, number = outcome(results), 1
+    while (later := results / AGAIN.format(number)).is_dir():
+        found, number = _after(found, outcome(later)), number + 1
+    return found
+
+
+def _after(found, later):
     told = {*later.passed, *later.skipped, *later.failed}
     return replace(
         found,

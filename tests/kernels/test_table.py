@@ -82,11 +82,14 @@ def test_a_test_that_was_run_again_counts_by_its_last_run(tmp_path):
     assert outcomes.kept(tmp_path) is None
     first = case.format("a", "") + case.format("b", failure) + case.format("c", failure)
     (tmp_path / "junit.xml").write_text(f"<testsuite>{first}</testsuite>")
-    (tmp_path / outcomes.AGAIN).mkdir()
-    second = case.format("b", "") + case.format("c", failure)
-    (tmp_path / outcomes.AGAIN / "junit.xml").write_text(f"<testsuite>{second}</testsuite>")
+    for number, cases in enumerate((case.format("b", "") + case.format("c", failure), case.format("c", "")), 1):
+        before = outcomes.kept(tmp_path)
+        later = tmp_path / outcomes.AGAIN.format(number)
+        later.mkdir()
+        (later / "junit.xml").write_text(f"<testsuite>{cases}</testsuite>")
+    assert (before.passed, list(before.failed)) == (["plugins.tcp.t::a", "plugins.tcp.t::b"], ["plugins.tcp.t::c"])
     found = outcomes.kept(tmp_path)
-    assert (found.passed, list(found.failed)) == (["plugins.tcp.t::a", "plugins.tcp.t::b"], ["plugins.tcp.t::c"])
+    assert (found.passed, found.failed) == ([f"plugins.tcp.t::{name}" for name in "abc"], {})
 
 
 def test_a_run_that_left_nothing_is_an_outcome_too(tmp_path):
