@@ -157,7 +157,7 @@ class Fleet:
             collected=self._collected,
             budgets=core.budgets,
             ages=Ages(self._host, metrics.series_idle_s),
-            names=(metrics.pod_uid, metrics.process_pid, metrics.attributes, core.kubernetes),
+            names=(metrics.pod_uid, metrics.process_pid, metrics.attributes, core.kubernetes.naming),
         )
 
     def _loader(self, *, by_process: bool) -> Loader:

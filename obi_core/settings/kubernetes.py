@@ -42,3 +42,8 @@ class KubernetesSettings(Section):
     image: bool = Field(False, description="Whether metrics carry `container.image.name`.")
     ended_s: Seconds = Field(300.0, description="How long a pod that is gone is remembered: what it caused may be on its way.")
     max_pods: Annotated[int, Field(ge=16)] = Field(4096, description="Pods remembered at most, those that are gone too.")
+
+    @property
+    def naming(self) -> tuple[object, ...]:
+        """What of it decides how series are called; the rest says how and where to ask."""
+        return (self.enabled, self.pod_labels, self.namespace_labels, self.peers, self.image)

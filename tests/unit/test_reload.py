@@ -239,6 +239,22 @@ def test_probes_come_and_go_with_the_list(running):
     running.until(lambda: running.status("other") is not None and running.status("other").active)
 
 
+@pytest.mark.parametrize(("key", "value"), [("pod_labels", ("app",)), ("image", True)])
+def test_what_names_series_starts_their_probes_anew(running, key, value):
+    running.start()
+    assert running.reload(**{f"kubernetes__{key}": value}) == "applied"
+    running.until(lambda: (running.status("good").generation, running.status("good").active) == (2, True))
+
+
+@pytest.mark.parametrize(("key", "value"), [("token_file", "/run/token"), ("ended_s", 60.0)])
+def test_where_and_how_to_ask_for_names_starts_nothing_anew(running, key, value):
+    running.start()
+    assert running.reload(**{f"kubernetes__{key}": value}) == "applied"
+    assert running.reload(metrics__process_pid=True) == "applied"  # this does
+    running.until(lambda: running.status("good").generation > 1 and running.status("good").active)
+    assert running.status("good").generation == 2
+
+
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
