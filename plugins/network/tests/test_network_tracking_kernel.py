@@ -75,7 +75,11 @@ def test_short_connections_leave_nothing_behind(start, packets, unique):
     port = int(running.line())
     running.finish()
 
-    assert states(probe, port) == {}
+    # the last segment of the last one may be on its way still
+    end = time.monotonic() + 10
+    while (left := states(probe, port)) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert left == {}
 
 
 def test_a_connection_older_than_the_agent_counts_while_its_socket_lives(start, packets, unique):
