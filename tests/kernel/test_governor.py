@@ -36,9 +36,9 @@ BUDGETS = BudgetSettings(
     user_cpu=1.0,
     kernel_cpu=0.02,
     memory=1 << 32,
-    measure_s=0.1,
-    measure_every_s=0.12,
-    restore_s=0.3,
+    measure_s=0.3,
+    measure_every_s=0.32,
+    restore_s=0.7,
     sampling_steps=2,
 )
 CALLER = """
