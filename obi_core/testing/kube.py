@@ -157,10 +157,19 @@ def _server(api: KubeApi, context: ssl.SSLContext | None, *, ipv6: bool) -> _Ser
     class Server(_Server):
         address_family = AF_INET6 if ipv6 else _Server.address_family
 
+        def get_request(self) -> tuple[Any, Any]:
+            connection, address = super().get_request()
+            if context is None:
+                return connection, address
+            try:
+                connection.getpeername()  # ssl leaves a socket open whose client is gone already
+            except OSError:
+                connection.close()
+                raise
+            return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
+
     server = Server(("::1" if ipv6 else "127.0.0.1", 0), _Handler)
     server.api = api
-    if context is not None:
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     return server
 
 

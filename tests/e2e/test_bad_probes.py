@@ -185,7 +185,7 @@ def test_one_that_leaks_descriptors_is_given_up(start):
     node.good_goes_on()
     (left,) = node.values("obi_probe_left_open_descriptors", probe="bad")
     calls = node.values("obi_bad_things_total")[0]
-    assert left == 10 * calls
+    assert abs(left - 10 * calls) < 10, "what others opened meanwhile is counted along"
     assert node.values("obi_process_open_descriptors")[0] > 200
     assert abs(node.values("obi_probe_left_open_descriptors", probe="good")[0]) < 10
     found = re.search(
