@@ -94,9 +94,11 @@ class HttpTransport:
 
     def _take(self, made: socket.socket) -> None:
         with self._lock:
-            self._socket = made
-            if self._closed:
-                raise OSError("the exporter is stopping")
+            if not self._closed:
+                self._socket = made
+                return
+        made.close()
+        raise OSError("the exporter is stopping")
 
     def _write(self, connection: socket.socket, data: bytes, deadline: float) -> None:
         rest = memoryview(data)

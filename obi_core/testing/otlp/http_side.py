@@ -104,6 +104,11 @@ class _Server(ThreadingHTTPServer):
     def get_request(self) -> tuple[socket.socket, object]:
         connection, address = super().get_request()
         if self._context is not None:
+            try:
+                connection.getpeername()  # ssl leaves a socket open whose client is gone already
+            except OSError:
+                connection.close()
+                raise
             # the handshake waits for the connection's own thread
             connection = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         self._open.add(connection)
