@@ -117,6 +117,7 @@ def test_threads_that_end_in_mid_call_leave_nothing_behind(start, workload, uniq
     inside = step.wait_until_reading(1500 + 1)
     if end == "kill":
         step.process.kill()
+        step.process.wait()  # the end of its input must not overtake the signal: a read that sees it returns 0
     else:
         step.go_on()
     step.finish()
