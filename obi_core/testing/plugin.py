@@ -47,11 +47,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("kernel"):
         if policy() == "off":
             # Asked for by name; continuous integration asks for `require`.
-            pytest.skip("kernel tests are off (OBI_KERNEL=off)")
+            pytest.skip("kernel tests are off (OBI_KERNEL=off)")  # somebody asked for it
         doctor = os.environ.get("OBI_DOCTOR")
         if doctor and (refusal := refused_here(item, doctor)):
             # Not under `require` either: the matrix of kernels asks what each of them offers, and names the code.
-            pytest.skip(refusal)
+            pytest.skip(refusal)  # a row of the matrix, with its code
         from obi_core.host import Host  # every pytest of this environment loads this plugin
 
         host = Host()
@@ -62,7 +62,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if policy() == "require":
                 pytest.fail(f"{lacks} (OBI_KERNEL=require)", pytrace=False)
             # `auto`, a stranger's machine: the sentence names what is missing.
-            pytest.skip(lacks)
+            pytest.skip(lacks)  # never under `require`, which has failed above
 
 
 def refused_here(item: pytest.Item, doctor: str) -> str:

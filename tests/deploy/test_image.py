@@ -50,7 +50,7 @@ def image():
     if missing and os.environ.get("OBI_IMAGE") == "require":
         pytest.fail(f"{missing}; make image")
     if missing:
-        pytest.skip(f"{missing}: run make image-test")
+        pytest.skip(f"{missing}: run make image-test")  # which requires one: making it takes minutes
     return IMAGE
 
 

@@ -145,7 +145,7 @@ def unprivileged(prefix):
         return ()
     if "--reuid=65534" in prefix and not all(path.stat().st_mode & 0o005 == 0o005 for path in (ROOT, *ROOT.parents)):
         # Nobody could not even read the program: nothing would be shown. The same test runs without capabilities, as root.
-        pytest.skip("the tree is not readable for others")
+        pytest.skip("the tree is not readable for others")  # nobody could read the program itself
     return prefix
 
 

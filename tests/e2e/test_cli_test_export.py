@@ -72,18 +72,19 @@ def test_when_the_port_does_not_answer_the_usual_ones_are_tried_and_the_command_
             self._http.up()
 
     try:
-        with Usual(paths={"metrics": "/otlp/v1/metrics"}) as receiver:
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                port = free.getsockname()[1]
-            done = obi("test-export", "--type", "metrics", "--endpoint", f"127.0.0.1:{port}")
-            assert done.returncode == 1
-            assert "  tcp   FAILED  nobody answers at" in done.stdout
-            url = f"http://{receiver.http}/otlp/v1/metrics"
-            command = f"obi test-export --type metrics --endpoint {url} --protocol http"
-            assert f"  but this works: {command}" in done.stdout
-            assert obi(*command.split()[1:]).returncode == 0
+        socket.create_server(("127.0.0.1", 4318)).close()
     except OSError as error:
-        pytest.skip(f"port 4318 is taken: {error}")
+        pytest.skip(f"port 4318 is taken: {error}")  # it is the usual port that is tried, and somebody else has it
+    with Usual(paths={"metrics": "/otlp/v1/metrics"}) as receiver:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        done = obi("test-export", "--type", "metrics", "--endpoint", f"127.0.0.1:{port}")
+        assert done.returncode == 1
+        assert "  tcp   FAILED  nobody answers at" in done.stdout
+        url = f"http://{receiver.http}/otlp/v1/metrics"
+        command = f"obi test-export --type metrics --endpoint {url} --protocol http"
+        assert f"  but this works: {command}" in done.stdout
+        assert obi(*command.split()[1:]).returncode == 0
 
 
 def test_tls_is_told_with_names_issuer_protocol_and_expiry(obi, certificates):

@@ -54,8 +54,6 @@ _GUEST_S, _BOOT_S = 2400, 120
 _NEEDLESS = ("drivers/gpu", "drivers/media", "drivers/net/ethernet", "drivers/net/wireless", "drivers/infiniband", "sound")
 """Modules that no guest has hardware for: half of the package."""
 
-MIRROR = "http://deb.debian.org/debian"
-
 
 class LackError(Exception):
     """This machine lacks something; the sentence says what."""
@@ -172,6 +170,12 @@ def _arrange(root, release):
         shutil.copy(found, kernel)
 
 
+def _mirror():
+    """Where this machine's own apt has Debian from: any suite is there too."""
+    shown = _apt("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian").split()
+    return shown[0] if shown else _lack("apt knows no Debian to fetch kernels from: add one to /etc/apt/sources.list")
+
+
 def _lists(kernel, folder):
     """Options that make apt look at one suite only, with lists of its own; none for this machine's suite."""
     if not kernel.suite:
@@ -179,7 +183,7 @@ def _lists(kernel, folder):
     state = folder / "apt"
     for part in ("lists/partial", "cache/archives/partial"):
         (state / part).mkdir(parents=True, exist_ok=True)
-    (state / "sources.list").write_text(f"deb {MIRROR} {kernel.suite} main\n")
+    (state / "sources.list").write_text(f"deb {_mirror()} {kernel.suite} main\n")
     places = {
         "Dir::Etc::sourcelist": state / "sources.list",
         "Dir::Etc::sourceparts": "-",
