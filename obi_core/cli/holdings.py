@@ -3,8 +3,12 @@
 The agent reads it through its own descriptors, so it takes neither SYS_ADMIN nor bpftool; it looks about once a minute.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import argparse
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from obi_core.cli.ask import add_address, ask
+from obi_core.cli.output import say, say_document
 
 CORE = "core"
 """Whose the programs are that note names for every probe."""
@@ -111,3 +115,33 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], left: int) ->
             for place, (text, width) in enumerate(zip(row, widths, strict=True))
         ]
         yield "  ".join(cells).rstrip()
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of both commands."""
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON document; docs/reference/programs-and-maps.md has its schema"
+    )
+    add_address(parser)
+
+
+def show(
+    arguments: argparse.Namespace,
+    what: str,
+    held: Callable[[Any], list[dict[str, Any]]],
+    lines: Callable[[list[dict[str, Any]]], Iterable[str]],
+) -> int:
+    """Ask the agent, and show what it holds.
+
+    Raises:
+        HostError: Nobody answers.
+        ConfigError: The address is not one.
+    """
+    _, status = ask(arguments, "/status")
+    found = held(status)
+    if arguments.json:
+        say_document({what: found})
+    else:
+        for line in lines(found):
+            say(line)
+    return 0
